@@ -1,0 +1,1 @@
+"""A dedicated real-time collaboration server for Yjs documents."""

@@ -1,0 +1,1 @@
+"""HTTP: documents, health, metrics, the playground."""

@@ -1,0 +1,1 @@
+"""asyncio around rooms: open once, flush in time, save, evict, drain."""

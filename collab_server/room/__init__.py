@@ -1,0 +1,1 @@
+"""The core: synchronous state machines that take bytes and times and return decisions."""

@@ -1,0 +1,1 @@
+"""Documents as values, through pycrdt, in worker processes."""

@@ -1,0 +1,1 @@
+"""Messages: bytes to values and back. Pure; knows no room, no socket and no clock."""

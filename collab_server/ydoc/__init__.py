@@ -1,0 +1,1 @@
+"""Yjs updates as bytes. Pure; never builds a document."""

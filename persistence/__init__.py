@@ -1,0 +1,1 @@
+"""The store: documents as bytes, durable. Knows nothing of the server."""
