@@ -1,0 +1,282 @@
+"""The settings: every one typed, bounded, with a default and a line that says what it does.
+
+This file is the list; ``settings_sources`` reads a file, the environment and the flags into it, once. Nothing
+else in the server reads the environment. Names are flat, and carry their unit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+_SIZE = re.compile(r"\s*(\d+)\s*([kmg]i?b?|b)?\s*", re.IGNORECASE)
+_SIZE_FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB}
+
+
+def parse_size(value: object) -> object:
+    """Bytes from ``16777216``, ``"16MiB"`` or ``"16m"`` (powers of 1024); other values are passed on."""
+    if not isinstance(value, str):
+        return value
+    matched = _SIZE.fullmatch(value)
+    if matched is None:
+        return value
+    unit = (matched[2] or "").lower()
+    return int(matched[1]) * _SIZE_FACTORS[unit[:1]]
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """From which level on a line is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Ack(StrEnum):
+    """When an edit is acknowledged."""
+
+    COMMITTED = "committed"
+    APPLIED = "applied"
+
+
+class Settings(BaseModel):
+    """What is in force. Immutable; made by ``settings_sources.load`` or, in tests, by keyword."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    # Addresses
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address of the public port: WebSockets, the HTTP API, the playground."""
+    port: Port = 4000
+    """Public port; 0 takes any free one."""
+    ops_host: str = Field("127.0.0.1", min_length=1)
+    """Address of the operations port: /health, /ready, /metrics."""
+    ops_port: Port = 4001
+    """Operations port; 0 takes any free one."""
+    accept_backlog_max: int = Field(2048, ge=1, le=65_535)
+    """Connections that the kernel holds until they are accepted."""
+    tls_cert: Path | None = None
+    """PEM file with the certificate chain for the public port; needs tls_key."""
+    tls_key: Path | None = None
+    """PEM file with the private key of tls_cert."""
+    playground: bool = True
+    """Serve the playground page at /playground."""
+    documents_api: bool = True
+    """Serve the documents API under /v1 on the public port."""
+
+    # Logs
+    log_format: LogFormat = LogFormat.TEXT
+    """text for people, json for collectors: one object a line."""
+    log_level: LogLevel = LogLevel.INFO
+    """From which level on a line is logged: debug, info, warning, error."""
+
+    # The store
+    store: str = Field("sqlite:///collab-data/rooms.sqlite3", min_length=1)
+    """Where documents are kept: sqlite:///PATH (relative; four slashes for an absolute path) or memory:"""
+    store_timeout_s: Seconds = 10.0
+    """How long one call of the store may take before it counts as failed."""
+    store_notice_poll_ms: float = Field(1000, ge=10, le=60_000, allow_inf_nan=False)
+    """How often the store is asked for deletions and imports that were made past this server."""
+    ack: Ack = Ack.COMMITTED
+    """When an edit is acknowledged: committed (in the store) or applied (faster; a crash may lose it)."""
+    journal_bytes_max: Size = Field(64 * MIB, ge=64 * KIB, le=16 * GIB)
+    """Edits of all rooms that may wait for the store, in bytes; past it edits are refused with 4503."""
+    room_buffered_bytes_max: Size = Field(10 * MIB, ge=4 * KIB, le=16 * GIB)
+    """Edits of one room that may wait for the store, in bytes; past it they are refused with 4503."""
+    compact_after_updates: Count = 500
+    """A document is compacted when so many stored updates have gathered."""
+    compact_after_bytes: Size = Field(4 * MIB, ge=4 * KIB, le=16 * GIB)
+    """A document is compacted when its stored updates have grown to so many bytes."""
+
+    # Rooms
+    rooms_max: Count = 20_000
+    """Rooms open at once; past it a connection to a further room is closed with 1013."""
+    members_per_room_max: Count = 2_000
+    """Connections in one room; past it a further one is closed with 1013."""
+    room_name_bytes_max: int = Field(512, ge=1, le=4096)
+    """Length of a room's name in bytes of UTF-8."""
+    room_bytes_max: Size = Field(64 * MIB, ge=4 * KIB, le=4 * GIB)
+    """Size of one document; an edit that would pass it closes its sender with 4413."""
+    room_tail_bytes_max: Size = Field(256 * KIB, ge=KIB, le=1 * GIB)
+    """Recent edits that a room keeps apart before they are squashed into its base."""
+    pending_bytes_max: Size = Field(4 * MIB, ge=KIB, le=1 * GIB)
+    """Updates of one room whose earlier parts are missing; past it their sender is closed with 4413."""
+    nesting_depth_max: int = Field(500, ge=8, le=5_000)
+    """How deep types and values may be nested in a document; deeper is refused with 4400."""
+    state_vector_entries_max: Count = 100_000
+    """Entries of a state vector that a client may send."""
+    room_quiet_evict_s: Seconds = 60.0
+    """A room that nobody is in is saved and closed after this time."""
+    join_patience_ms: Milliseconds = 1000
+    """How long live updates are held back for a new member until it asks for the document."""
+
+    # Windows
+    flush_window_max_ms: Milliseconds = 20
+    """The longest that updates of a busy room are gathered before they are sent on; 0 sends each at once."""
+    awareness_window_ms: Milliseconds = 50
+    """The shortest time between two awareness broadcasts of a room."""
+    awareness_bytes_max: Size = Field(1 * MIB, ge=KIB, le=256 * MIB)
+    """Awareness states of one room together, and of one message; past it the sender is closed with 4413."""
+    presence_grace_s: Seconds = 30.0
+    """After a connection broke without goodbye, how long its user is still shown."""
+    presence_timeout_s: Seconds = 30.0
+    """An awareness state that its client has not renewed for this long is removed."""
+
+    # Connections
+    connections_max: Count = 20_000
+    """Connections at once; past it a further one is closed with 1013."""
+    frame_bytes_max: Size = Field(16 * MIB, ge=KIB, le=1 * GIB)
+    """Size of one message after joining and inflating; past it the connection is closed with 1009."""
+    connection_buffered_bytes_high: Size = Field(256 * KIB, ge=4 * KIB, le=1 * GIB)
+    """Unsent bytes of one connection from which on it gets nothing live, but one difference once drained."""
+    connection_buffered_bytes_max: Size = Field(1 * MIB, ge=4 * KIB, le=4 * GIB)
+    """Unsent bytes of one connection past which it is closed with 1013; one whole document aside."""
+    connection_slow_max_s: Seconds = 60.0
+    """A connection whose unsent bytes have not shrunk for this long is closed with 1013."""
+    message_rate_max_per_s: float = Field(1_000, gt=0, le=10_000_000, allow_inf_nan=False)
+    """Messages a second that one connection may send on average; above it, it is read more slowly."""
+    message_burst_max: Count = 20_000
+    """Messages that one connection may send at once before message_rate_max_per_s holds it back."""
+    message_flood_max_s: Seconds = 60.0
+    """A connection that has been held back for this long without a pause is closed with 4429."""
+    handshake_timeout_s: Seconds = 10.0
+    """How long the request for a WebSocket may take."""
+    silence_timeout_s: Seconds = 30.0
+    """A connection that has not sent one message this long after opening is closed with 4408."""
+    idle_timeout_s: Seconds = 300.0
+    """A connection without any message of its client for this long is closed with 4408."""
+    keepalive_s: float = Field(20.0, gt=0, le=29, allow_inf_nan=False)
+    """A connection that got nothing for this long gets a small frame: y-websocket gives up after 30 s."""
+    ping_interval_s: Seconds = 25.0
+    """How often a connection is pinged when nothing came from it."""
+    pong_timeout_s: Seconds = 5.0
+    """How long a pong may take before the connection counts as doubtful and is pinged again."""
+    dead_after_s: Seconds = 60.0
+    """A connection from which nothing came for this long, not even a pong, is dropped."""
+    close_timeout_s: Seconds = 5.0
+    """How long the other side may take to answer a close frame."""
+    compress_min_bytes: Size = Field(1024, ge=0, le=1 * GIB)
+    """Messages from this size on are compressed for connections that can take it."""
+    compress_level: int = Field(6, ge=0, le=9)
+    """Level of permessage-deflate, 1 to 9; 0 turns compression off."""
+
+    # Views: documents as JSON, and compaction of large ones, in worker processes
+    view_workers: int = Field(1, ge=1, le=64)
+    """Worker processes that turn documents into JSON and compact large ones."""
+    view_queue_max: Count = 64
+    """Requests that may wait for a worker; past it they are refused with 503."""
+    view_timeout_s: Seconds = 10.0
+    """How long one request may keep a worker before the worker is killed and replaced."""
+    view_memory_bytes_max: Size = Field(1 * GIB, ge=256 * MIB, le=256 * GIB)
+    """Address space of one worker; a request that needs more fails."""
+    compact_in_worker_bytes: Size = Field(256 * KIB, ge=0, le=4 * GIB)
+    """Documents from this size on are compacted in a worker process, smaller ones in place."""
+
+    # The process
+    drain_s: Seconds = 30.0
+    """How long a shutdown may take: clients are told to come back, everything is saved."""
+    loop_lag_interval_ms: float = Field(250, ge=10, le=60_000, allow_inf_nan=False)
+    """How often the lag of the event loop is measured."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            given, missing = ("tls_cert", "tls_key") if self.tls_key is None else ("tls_key", "tls_cert")
+            raise ValueError(f"{given} is set but {missing} is not: TLS needs both")
+        for lower, upper in (
+            ("connection_buffered_bytes_high", "connection_buffered_bytes_max"),
+            ("ping_interval_s", "dead_after_s"),
+            ("pong_timeout_s", "dead_after_s"),
+            ("room_buffered_bytes_max", "journal_bytes_max"),
+        ):
+            if getattr(self, lower) > getattr(self, upper):
+                raise ValueError(
+                    f"{lower} ({getattr(self, lower)}) must not be more than {upper} ({getattr(self, upper)})"
+                )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a started server can be reached. URLs without a slash at the end."""
+
+    http_url: str
+    """Public port, for example ``http://127.0.0.1:4000``."""
+    ws_url: str
+    """The same for WebSockets; a room's address is ``ws_url + "/" + room``."""
+    ops_url: str
+    """Operations port."""
+
+
+def masked_url(url: str) -> str:
+    """The URL with its password, and every value in its query that may be one, shown as ``***``."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.split(":", 1)[0] + ":***"
+    netloc = parts.netloc
+    if "@" in netloc:
+        user, _, place = netloc.rpartition("@")
+        if ":" in user:
+            netloc = f"{user.split(':', 1)[0]}:***@{place}"
+    query = re.sub(r"(?i)((?:password|passwd|secret|token|sslpassword)=)[^&]*", r"\1***", parts.query)
+    if netloc == parts.netloc and query == parts.query:
+        return url
+    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+
+
+def shown(key: str, value: Any) -> str:
+    """A setting's value as a person reads it, with secrets masked."""
+    if value is None:
+        return "(none)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if key == "store":
+        return masked_url(str(value))
+    if isinstance(value, int) and "bytes" in key:
+        for name, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+            if value and value % factor == 0:
+                return f"{value // factor} {name}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def plain(key: str, value: Any) -> str | int | float | bool | None:
+    """A setting's value for JSON, with secrets masked."""
+    if key == "store":
+        return masked_url(str(value))
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return str(value)
+
+
+def defaults() -> Mapping[str, Any]:
+    """Every key with its default, in the order in which the settings are documented."""
+    return {key: field.default for key, field in Settings.model_fields.items()}
