@@ -4,9 +4,11 @@ A document is known by its room's name. It is stored as at most one *snapshot* a
 that came after it, each of them Yjs update bytes (v1) that the store never looks into.
 
 Order: updates are sets; the rows of one room may be read in any order that respects each appender's own.
-Durability: when ``append`` returns, every row of the call survives the death of the process and of the machine.
+Durability: when ``append`` returns, every row of the call survives the death of the process and of the
+machine.
 Atomicity: each call is one transaction; a call that raises has written nothing, except that
-``StoreUnavailableError`` from ``append``, ``compact`` or ``delete`` may be raised after a commit whose reply was lost.
+``StoreUnavailableError`` from ``append``, ``compact`` or ``delete`` may be raised after a commit whose reply
+was lost.
 Repeating such a call is always safe: an update stored twice means the same as once.
 """
 
@@ -108,11 +110,17 @@ class Store(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Prove that a write would work now, as far as that can be told cheaply; raise StoreUnavailableError if not."""
+        """Prove that a write would work now, as far as that can be told cheaply.
+
+        Raises StoreUnavailableError if it would not.
+        """
         ...
 
     async def load(self, room: str) -> StoredDocument | None:
-        """Read one document, as of one moment; None if there is none. Raises DocumentDeletedError on a tombstone."""
+        """Read one document, as of one moment; None if there is none.
+
+        Raises DocumentDeletedError on a tombstone.
+        """
         ...
 
     async def append(self, group: Sequence[Append]) -> Sequence[Appended]:
@@ -125,21 +133,27 @@ class Store(Protocol):
     async def compact(self, room: str, snapshot: Snapshot, absorbed: Sequence[int]) -> bool:
         """Replace the snapshot and delete exactly the rows in ``absorbed``.
 
-        The caller has read those rows, and the snapshot before this one, with ``load``. Rows appended meanwhile stay.
-        Returns False, and changes nothing, when another compaction or a deletion came in between (a row of ``absorbed``
-        is no longer there).
+        The caller has read those rows, and the snapshot before this one, with ``load``, and absorbs every row
+        that this load gave it. Rows appended meanwhile stay. Returns False, and changes nothing, when another
+        compaction or a deletion came in between: a row of ``absorbed`` is no longer there; or ``absorbed`` is
+        empty and there is a snapshot already, because then nothing would tell.
         """
         ...
 
     async def delete(self, room: str) -> bool:
-        """Remove every row of a document, leave a tombstone and a DELETED notice. False if there was no such document."""
+        """Remove every row of a document, leave a tombstone and a DELETED notice.
+
+        False if there was no such document.
+        """
         ...
 
     async def restore_name(self, room: str) -> None:
         """Remove a tombstone, so that the room may be used again. No effect where there is none."""
         ...
 
-    async def list_documents(self, *, after: str = "", prefix: str = "", limit: int = 100) -> Sequence[DocumentInfo]:
+    async def list_documents(
+        self, *, after: str = "", prefix: str = "", limit: int = 100
+    ) -> Sequence[DocumentInfo]:
         """The live documents by name (code point order), after the name ``after``."""
         ...
 
@@ -148,5 +162,8 @@ class Store(Protocol):
         ...
 
     async def notices(self, after: int | None) -> tuple[int, Sequence[Notice]]:
-        """The notices after the id ``after`` and the id to go on from; with None just that id and no notices."""
+        """The notices after the id ``after``, and the id to go on from; with None just that id.
+
+        Whoever goes on from that id misses none. A notice is kept for an hour.
+        """
         ...

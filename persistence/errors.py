@@ -1,10 +1,10 @@
 """The store's errors.
 
-    StoreError
-    +-- StoreUnavailableError   gone, full, locked or too slow; the same call may succeed later
-    +-- DocumentDeletedError    the document was deleted; a tombstone stands in its place
-    +-- SchemaError             the store's schema is newer than this code, or not ours
-    +-- StoreUrlError           the address of the store is wrong; the text is for who typed it
+StoreError
++-- StoreUnavailableError   gone, full, locked or too slow; the same call may succeed later
++-- DocumentDeletedError    the document was deleted; a tombstone stands in its place
++-- SchemaError             the store's schema is newer than this code, or not ours
++-- StoreUrlError           the address of the store is wrong; the text is for who typed it
 """
 
 from __future__ import annotations
