@@ -203,6 +203,8 @@ class Settings(BaseModel):
     """How long a shutdown may take: clients are told to come back, everything is saved."""
     loop_lag_interval_ms: float = Field(250, ge=10, le=60_000, allow_inf_nan=False)
     """How often the lag of the event loop is measured."""
+    gc_full_interval_s: Seconds = 300.0
+    """How often the whole heap is garbage-collected, at a moment when the process is quiet."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
