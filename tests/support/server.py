@@ -1,7 +1,7 @@
 """A server process for tests that look at it from outside: start, kill, restart, read its metrics and log.
 
-The process gets its settings from the environment (``COLLAB_*``) and nothing else, keeps its rooms in a SQLite
-file of its own, and ends with the test run, however that ends.
+The process gets its settings from the environment (``COLLAB_*``) and nothing else, keeps its rooms in a
+SQLite file of its own, and ends with the test run, however that ends.
 
 ``COLLAB_TEST_URL`` (``ws://host:port``) makes the shared server an external one: tests of behaviour that
 every y-websocket server has then run against that, the others are skipped.
