@@ -1,0 +1,97 @@
+"""Who is still there: pings, pongs and silence of all connections, with one tick for all of them.
+
+A wheel: every connection sits in one of N slots, each tick visits one slot, a turn of the wheel is the ping interval.
+So 10,000 connections cost one timer and not 10,000. Pure: ``tick`` is called with the time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+from collab_server.gateway.settings import TransportSettings
+
+
+class Watched(Protocol):
+    """What the wheel needs of a connection."""
+
+    def take_heard(self) -> bool:
+        """Whether anything was received since the last call."""
+
+    def is_reading(self) -> bool:
+        """Whether the server reads from it now; a connection that it does not read can't be blamed for silence."""
+
+    def data_age_s(self, now: float) -> float:
+        """Time since the client's last data message (or since it opened)."""
+
+    def ping(self) -> None:
+        """Send a ping."""
+
+    def give_up(self, reason: str) -> None:
+        """Close for silence."""
+
+
+W = TypeVar("W", bound=Watched)
+
+
+class Keepalive(Generic[W]):
+    """The wheel. Call ``tick`` every ``tick_s`` seconds."""
+
+    def __init__(self, settings: TransportSettings) -> None:
+        self._pings = settings.ping_interval_s > 0
+        self._idle_timeout_s = settings.idle_timeout_s
+        self._pong_timeout_s = settings.pong_timeout_s
+        turn_s = settings.ping_interval_s or 25.0
+        if settings.idle_timeout_s:
+            turn_s = min(turn_s, settings.idle_timeout_s)
+        self.tick_s = min(1.0, turn_s / 4, settings.pong_timeout_s)
+        self._slots: list[set[W]] = [set() for _ in range(math.ceil(turn_s / self.tick_s))]
+        self._at = 0
+        self._pinged: deque[tuple[float, list[W]]] = deque()
+
+    def __len__(self) -> int:
+        return sum(len(slot) for slot in self._slots)
+
+    def __iter__(self) -> Iterator[W]:
+        """All connections; a copy, so that they may leave meanwhile."""
+        return iter([socket for slot in self._slots for socket in slot])
+
+    def add(self, socket: W) -> None:
+        """Watch a connection from now on."""
+        self._slot_of(socket).add(socket)
+
+    def discard(self, socket: W) -> None:
+        """Watch it no more."""
+        self._slot_of(socket).discard(socket)
+
+    def tick(self, now: float) -> None:
+        """Judge who was pinged ``pong_timeout_s`` ago, then visit the next slot."""
+        while self._pinged and self._pinged[0][0] <= now:
+            for socket in self._pinged.popleft()[1]:
+                self._judge(socket)
+        self._at = (self._at + 1) % len(self._slots)
+        pinged = [socket for socket in list(self._slots[self._at]) if self._visit(socket, now)]
+        if pinged:
+            self._pinged.append((now + self._pong_timeout_s, pinged))
+
+    def _slot_of(self, socket: W) -> set[W]:
+        # The address of an object is a good enough hash, and costs the socket no memory.
+        return self._slots[(id(socket) >> 5) % len(self._slots)]
+
+    def _judge(self, socket: W) -> None:
+        if socket in self._slot_of(socket) and socket.is_reading() and not socket.take_heard():
+            socket.give_up("no answer to a ping")
+
+    def _visit(self, socket: Watched, now: float) -> bool:
+        """Whether it was pinged and is to be judged."""
+        if not socket.is_reading():
+            return False
+        if self._idle_timeout_s and socket.data_age_s(now) >= self._idle_timeout_s:
+            socket.give_up("no message for too long")
+            return False
+        if socket.take_heard() or not self._pings:
+            return False
+        socket.ping()
+        return True

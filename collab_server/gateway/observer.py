@@ -1,0 +1,43 @@
+"""What the transport tells whoever counts. The default listens to nothing."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class TransportObserver(Protocol):
+    """Called in the event loop, often: it must be quick and must not raise."""
+
+    def opened(self) -> None:
+        """A socket was opened."""
+
+    def closed(self, code: int, *, clean: bool) -> None:
+        """A socket came to its end; exactly once for each ``opened``. 1006: without a close frame."""
+
+    def refused(self, status: int) -> None:
+        """A request head was answered with an HTTP error (0: it took too long and got no answer)."""
+
+    def received(self, size_bytes: int) -> None:
+        """A whole data message came in; its size after joining and inflating."""
+
+    def sent(self, size_bytes: int) -> None:
+        """A data message was handed to the kernel's or the loop's buffer; its size on the wire without header."""
+
+
+class NullObserver:
+    """Counts nothing."""
+
+    def opened(self) -> None:
+        """Nothing."""
+
+    def closed(self, code: int, *, clean: bool) -> None:
+        """Nothing."""
+
+    def refused(self, status: int) -> None:
+        """Nothing."""
+
+    def received(self, size_bytes: int) -> None:
+        """Nothing."""
+
+    def sent(self, size_bytes: int) -> None:
+        """Nothing."""

@@ -1,0 +1,319 @@
+"""From uvicorn to sockets: the two protocol classes that uvicorn takes, and the home of all open sockets.
+
+uvicorn owns the port. ``http_protocol`` is its own HTTP protocol with the bounds that it lacks (length of the request
+head, time for it) and without its loss: uvicorn drops bytes that come behind an upgrade request in the same segment,
+so a client that does not wait for the answer would lose its first frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from collab_server.errors import BusyError, CloseCode, PeerError
+from collab_server.gateway.handshake import HandshakeError, Request, http_error, read_upgrade
+from collab_server.gateway.keepalive import Keepalive
+from collab_server.gateway.linger import Linger
+from collab_server.gateway.observer import NullObserver, TransportObserver
+from collab_server.gateway.settings import TransportSettings
+from collab_server.gateway.websocket import Socket, SocketHandler, feed
+
+HandlerFactory = Callable[[Request], SocketHandler]
+"""Makes the owner of a new connection. May choose ``request.subprotocol``. A ``PeerError`` is told to the client as a
+close code after the handshake, because a browser is not shown the status of a refused upgrade."""
+
+log = logging.getLogger(__name__)
+
+
+class WebSocketServer:
+    """All WebSocket connections of one uvicorn server.
+
+    Give ``http_protocol`` and ``ws_protocol`` to ``uvicorn.Config(http=..., ws=...)``; ``await start()`` before the first
+    connection, in the loop that serves; ``await stop()`` at the end.
+    """
+
+    def __init__(
+        self,
+        handler_factory: HandlerFactory,
+        settings: TransportSettings | None = None,
+        observer: TransportObserver | None = None,
+    ) -> None:
+        self.settings = settings or TransportSettings()
+        self.observer: TransportObserver = observer or NullObserver()
+        self.keepalive: Keepalive[Socket] = Keepalive(self.settings)
+        self.loop: asyncio.AbstractEventLoop
+        self._handler_factory = handler_factory
+        self._sweeper: asyncio.Task[None] | None = None
+        self._leaving: PeerError | None = None
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+        self.http_protocol: type[asyncio.Protocol] = type("HeadProtocol", (_HeadProtocol,), {"home": self})
+        self.ws_protocol: type[asyncio.Protocol] = type(
+            "UpgradeProtocol", (_UpgradeProtocol,), {"home": self}
+        )
+
+    @property
+    def sockets(self) -> Iterator[Socket]:
+        """The connections that are not yet gone; safe against changes meanwhile."""
+        return iter(self.keepalive)
+
+    def __len__(self) -> int:
+        return len(self.keepalive)
+
+    async def start(self) -> None:
+        """Begin to sweep."""
+        self.loop = asyncio.get_running_loop()
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep(), name="websocket-keepalive")
+
+    async def stop(self) -> None:
+        """Stop sweeping and cut what is left."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+            self._sweeper = None
+        for socket in self.sockets:
+            socket.abort()
+        await self.wait_closed()
+
+    def close_all(self, code: int = CloseCode.SERVICE_RESTART, reason: str = "") -> None:
+        """Begin to close every open socket. New ones are accepted as before."""
+        for socket in self.sockets:
+            socket.close(code, reason)
+
+    def drain(self, code: CloseCode = CloseCode.SERVICE_RESTART, reason: str = "server is leaving") -> None:
+        """Close every open socket, and every new one at once."""
+        self._leaving = BusyError(reason, code)
+        self.close_all(code, reason)
+
+    async def wait_closed(self) -> None:
+        """Wait until no connection is left."""
+        await self._is_empty.wait()
+
+    def forget(self, socket: Socket) -> None:
+        """A connection is gone."""
+        self.keepalive.discard(socket)
+        if not len(self.keepalive):
+            self._is_empty.set()
+
+    def accept(self, transport: asyncio.Transport, head: bytes, pipelined: bytes) -> asyncio.BaseProtocol:
+        """Answer an upgrade request; returns the protocol that was set on the transport."""
+        self.loop = asyncio.get_running_loop()
+        peer = transport.get_extra_info("peername")
+        try:
+            upgrade = read_upgrade(
+                head,
+                remote_address=(str(peer[0]), int(peer[1]))
+                if isinstance(peer, tuple) and len(peer) >= 2
+                else None,
+                is_secure=transport.get_extra_info("sslcontext") is not None,
+                deflate=self.settings.deflate,
+            )
+        except HandshakeError as error:
+            return self.refuse(transport, error.status, error.response, _nothing)
+        handler = self._make_handler(upgrade.request)
+        transport.write(upgrade.response())
+        socket = Socket(self, transport, upgrade.request, upgrade.agreement)
+        self.keepalive.add(socket)
+        self._is_empty.clear()
+        return socket.begin(handler, pipelined)
+
+    def refuse(
+        self, transport: asyncio.Transport, status: HTTPStatus, response: bytes, on_lost: Callable[[], None]
+    ) -> asyncio.BaseProtocol:
+        """Answer with an HTTP error and end the connection; returns its last protocol."""
+        self.observer.refused(status.value)
+        transport.write(response)
+        return Linger(transport, self.settings.close_timeout_s, on_lost)
+
+    def _make_handler(self, request: Request) -> SocketHandler:
+        if self._leaving is not None:
+            return _Refused(self._leaving)
+        if len(self.keepalive) >= self.settings.connections_max:
+            return _Refused(BusyError("too many connections"))
+        try:
+            return self._handler_factory(request)
+        except PeerError as error:
+            return _Refused(error)
+        except Exception:
+            log.exception("the handler factory failed")
+            return _Refused(PeerError("internal error"))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self.keepalive.tick_s)
+            self.keepalive.tick(self.loop.time())
+
+
+def _nothing() -> None:
+    """For a connection that nobody waits for."""
+
+
+class _Refused:
+    """A handler that closes its socket at once."""
+
+    def __init__(self, error: PeerError) -> None:
+        self._error = error
+
+    def on_open(self, socket: Socket) -> None:
+        """Say why."""
+        socket.close(self._error.close_code, self._error.reason)
+
+    def on_binary(self, data: bytes) -> None:
+        """Nothing is expected."""
+
+    def on_text(self, text: str) -> None:
+        """Nothing is expected."""
+
+    def on_full(self) -> None:
+        """Nothing waits."""
+
+    def on_drained(self) -> None:
+        """Nothing waits."""
+
+    def on_close(self, code: int, clean: bool) -> None:  # noqa: FBT001  # as in SocketHandler
+        """Nothing to give back."""
+
+
+class _HeadProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with bounds on the request head, and an upgrade that loses no byte."""
+
+    home: WebSocketServer
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._head_bytes = 0
+        self._is_in_head = False
+        self._refusal: tuple[HTTPStatus, str] | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock of the first head."""
+        super().connection_made(transport)
+        self._start_clock()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn's, and counts what belongs to a head that is not yet whole: llhttp keeps it without a bound."""
+        self._unset_keepalive_if_required()
+        was_in_head = self._is_in_head
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")))
+            return
+        if self._is_in_head and was_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.home.settings.head_bytes_max:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too long")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._is_in_head = True
+        self._head_bytes = 0
+        self._start_clock()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request target."""
+        super().on_url(url)
+        if len(self.url) > self.home.settings.request_line_bytes_max:
+            self._stop_parser(HTTPStatus.REQUEST_URI_TOO_LONG, "the request target is too long")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._is_in_head = False
+        self._stop_clock()
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.home.settings.head_bytes_max:
+            self._stop_parser(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too long")
+        super().on_headers_complete()
+
+    def _upgrade(self, pipelined: bytes) -> None:
+        if not self._should_upgrade():
+            self._unsupported_upgrade_warning()
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._refuse(HTTPStatus.BAD_REQUEST, "an upgrade must wait for the answer before it")
+            return
+        self.connections.discard(self)
+        version = self.scope["http_version"].encode()
+        lines = [b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers]
+        self.home.accept(self.transport, b"\r\n".join(lines) + b"\r\n\r\n", pipelined)
+
+    def _stop_parser(self, status: HTTPStatus, reason: str) -> None:
+        """From inside a callback of the parser: an exception is what stops it."""
+        self._refusal = (status, reason)
+        raise HandshakeError(status, reason)
+
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+        self._stop_clock()
+        self.home.refuse(
+            self.transport, status, http_error(status, reason), lambda: self.connection_lost(None)
+        )
+
+    def _start_clock(self) -> None:
+        self._stop_clock()
+        self._head_timer = self.loop.call_later(self.home.settings.head_timeout_s, self._head_is_late)
+
+    def _stop_clock(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request head took too long")
+
+
+class _UpgradeProtocol(asyncio.Protocol):
+    """What uvicorn's own HTTP protocol hands an upgrade to.
+
+    With ``http_protocol`` in place it is not used: uvicorn's own has no bounds on the head and drops pipelined frames.
+    """
+
+    home: WebSocketServer
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._transport: asyncio.Transport
+        self._next: asyncio.BaseProtocol | None = None
+        self._has_head = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; uvicorn sets this protocol on it later."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for the type checker
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """The rebuilt request head; then, until the loop's next turn, perhaps first frames."""
+        if not self._has_head:
+            self._has_head = True
+            self._next = self.home.accept(self._transport, data, b"")
+            asyncio.get_running_loop().call_soon(self._step_aside)
+        elif self._next is not None:
+            feed(self._next, data)
+
+    def _step_aside(self) -> None:
+        if self._next is not None and self._transport.get_protocol() is self:
+            self._transport.set_protocol(self._next)

@@ -1,0 +1,545 @@
+"""One WebSocket connection on picows: RFC 6455 in full, back-pressure, and a close that always ends.
+
+The only file that imports picows. picows parses and unmasks frames in C; everything else is done here:
+
+- picows joins no fragments, checks no text and has no compression: ``messages`` does that.
+- What picows writes itself is only its answer to a broken frame. It goes through ``_ParserEnd``, which turns it into
+  our own close, after the frames that came before the broken one.
+- Frames are written by us and not through picows. Its ``send`` of more than 8 KiB hands uvloop a view of a buffer
+  that the next ``send`` overwrites, and it makes one system call per frame; uvloop writes everything of one loop
+  turn at once.
+
+It knows no room and no dialect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, Final, Protocol
+
+from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTransport
+from picows.picows import WSProtocol  # type: ignore[attr-defined]  # missing in its stub
+
+from collab_server.errors import CloseCode, PeerError
+from collab_server.gateway import rfc6455
+from collab_server.gateway.deflate import WINDOW_BITS_MAX, Agreement, deflated
+from collab_server.gateway.handshake import Request as Request
+from collab_server.gateway.keepalive import Keepalive
+from collab_server.gateway.linger import Linger
+from collab_server.gateway.messages import MessageJoiner
+from collab_server.gateway.observer import TransportObserver
+from collab_server.gateway.settings import TransportSettings
+from collab_server.wire.frame import Frame
+
+log = logging.getLogger(__name__)
+
+_BINARY: Final = WSMsgType.BINARY
+_TEXT: Final = WSMsgType.TEXT
+_CONTINUATION: Final = WSMsgType.CONTINUATION
+_CLOSE: Final = WSMsgType.CLOSE
+_PING: Final = WSMsgType.PING
+_OPCODES: Final = {_TEXT: rfc6455.TEXT, _BINARY: rfc6455.BINARY, _CONTINUATION: 0}
+
+_PING_FRAME: Final = rfc6455.header(rfc6455.FIN | rfc6455.PING, 0)
+_COPY_BYTES_MAX: Final = 4096  # up to here one copied buffer is cheaper for the loop than two
+_HEAD: Final = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+class SocketHandler(Protocol):
+    """What a connection's owner is told. All calls come from the event loop, one at a time and in order.
+
+    A ``PeerError`` raised by any of them closes the connection with its code and reason; any other exception is logged
+    and closes it with 1011. ``on_open`` comes first; nothing comes after ``on_close``.
+    """
+
+    def on_open(self, socket: Socket) -> None:
+        """The handshake is done; the socket may be used."""
+
+    def on_binary(self, data: bytes) -> None:
+        """A whole binary message."""
+
+    def on_text(self, text: str) -> None:
+        """A whole text message."""
+
+    def on_full(self) -> None:
+        """More than the high-water mark waits to be sent. May be called from inside ``send``."""
+
+    def on_drained(self) -> None:
+        """After ``on_full``: less than the low-water mark waits now."""
+
+    def on_close(self, code: int, clean: bool) -> None:
+        """The end; exactly once for each ``on_open``, never from inside a call of this handler into the socket.
+
+        ``code`` is the peer's code if it closed first (1005: it gave none), ours if we did, and 1006 if the connection
+        was lost. ``clean``: a close frame came from the peer.
+        """
+
+
+class Home(Protocol):
+    """What all sockets of a server share."""
+
+    settings: TransportSettings
+    observer: TransportObserver
+    keepalive: Keepalive[Socket]
+    loop: asyncio.AbstractEventLoop
+
+    def forget(self, socket: Socket) -> None:
+        """The TCP connection is gone."""
+
+
+class _State(IntEnum):
+    OPEN = 0
+    CLOSING = 1  # our close frame is out, the peer's is awaited
+    ENDED = 2  # frames are not read any more; what is left is the end of the TCP connection
+
+
+class Socket(WSListener):
+    """One open connection.
+
+    All methods are to be called in the event loop. Sending to a socket that is closing or closed does nothing.
+    """
+
+    __slots__ = (
+        "_close_timer",
+        "_code",
+        "_data_at",
+        "_deflate_max",
+        "_failure",
+        "_grown",
+        "_handler",
+        "_heard",
+        "_home",
+        "_inflates",
+        "_is_full",
+        "_is_paused",
+        "_joiner",
+        "_parser_end",
+        "_state",
+        "_transport",
+        "request",
+    )
+
+    def __init__(
+        self, home: Home, transport: asyncio.Transport, request: Request, agreement: Agreement | None
+    ) -> None:
+        self.request = request
+        self._home = home
+        self._transport = transport
+        self._handler: SocketHandler | None = None
+        self._state = _State.OPEN
+        self._code = rfc6455.ABNORMAL
+        self._heard = True
+        self._data_at = home.loop.time()
+        self._is_full = False
+        self._is_paused = False
+        self._grown = False
+        self._failure: PeerError | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._joiner: MessageJoiner | None = None
+        self._inflates = agreement is not None
+        self._deflate_max = deflate_bytes_max(agreement, home.settings)
+        self._parser_end: _ParserEnd | None = None
+        transport.set_write_buffer_limits(
+            home.settings.send_high_water_bytes, home.settings.send_low_water_bytes
+        )
+
+    # -- for the owner of the connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can still be sent."""
+        return self._state is _State.OPEN
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that wait in this process to be sent (the kernel's buffer is not counted)."""
+        return self._transport.get_write_buffer_size()
+
+    def send(self, frame: Frame) -> None:
+        """Send one binary message; the frame may be shared with other sockets.
+
+        What is sent in one loop turn leaves in one system call. Past ``send_buffer_bytes_max`` the connection is
+        closed with 1013 instead.
+        """
+        if self._state is not _State.OPEN:
+            return
+        data = frame.data
+        if self._deflate_max >= len(data) >= self._home.settings.deflate_from_bytes:
+            packed = deflated(frame, self._home.settings.deflate_level)
+            if packed:
+                self._write(rfc6455.FIN | rfc6455.RSV1 | rfc6455.BINARY, packed)
+                return
+        self._write(rfc6455.FIN | rfc6455.BINARY, data)
+
+    def send_text(self, text: str) -> None:
+        """Send one text message, never compressed."""
+        if self._state is _State.OPEN:
+            self._write(rfc6455.FIN | rfc6455.TEXT, text.encode())
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Begin the close handshake. Ends in ``on_close`` in any case: with the peer's answer or after the timeout."""
+        if self._state is not _State.OPEN:
+            return
+        self._state = _State.CLOSING
+        self._write_close(code, reason)
+        self.resume_reading()
+        loop, timeout_s = self._home.loop, self._home.settings.close_timeout_s
+        self._close_timer = loop.call_later(timeout_s, self._transport.abort)
+
+    def abort(self) -> None:
+        """Cut the connection now, without a close frame; what waits to be sent is dropped."""
+        self._state = _State.ENDED
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take no more from the peer (what was received already may still be delivered). TCP holds it back."""
+        if not self._is_paused and self._state is _State.OPEN and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo ``pause_reading``."""
+        if self._is_paused:
+            self._is_paused = False
+            self._heard = True
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    # -- for the keepalive wheel
+
+    def take_heard(self) -> bool:
+        """Whether anything was received since the last call."""
+        heard, self._heard = self._heard, False
+        return heard
+
+    def is_reading(self) -> bool:
+        """Whether silence is the peer's fault."""
+        return self._state is _State.OPEN and not self._is_paused
+
+    def data_age_s(self, now: float) -> float:
+        """Time since the last data message."""
+        return now - self._data_at
+
+    def ping(self) -> None:
+        """Send a ping without payload."""
+        self._transport.write(_PING_FRAME)
+
+    def give_up(self, reason: str) -> None:
+        """Close for silence."""
+        self._fail(CloseCode.SILENT, reason)
+
+    # -- the way in: called by picows, and by whoever accepted the connection
+
+    def begin(self, handler: SocketHandler, pipelined: bytes) -> asyncio.BaseProtocol:
+        """Start: the 101 answer is out. ``pipelined`` is what came behind the request head.
+
+        Sets the protocol of the transport, and returns it for those who must set it again.
+        """
+        self._handler = handler
+        self._home.observer.opened()
+        protocol = self._new_parser()
+        self._transport.set_protocol(protocol)
+        self._guard(handler.on_open, self)
+        if pipelined and self._state is not _State.ENDED:
+            feed(protocol, pipelined)
+        return self._transport.get_protocol()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """One whole frame, unmasked; picows has checked opcode, masking, length form and frame size."""
+        self._heard = True
+        if self._state is not _State.OPEN:
+            if self._state is _State.CLOSING and frame.msg_type is _CLOSE:
+                self._end_reading()
+                self._finish(self._code, clean=True)
+            return
+        try:
+            self._receive(frame)
+        except PeerError as error:
+            self._fail(error.close_code, error.reason)
+        except Exception:
+            log.exception("a socket's handler failed")
+            self._fail(CloseCode.INTERNAL_ERROR, "internal error")
+        keep_bytes = self._home.settings.read_buffer_keep_bytes
+        if frame.payload_size > keep_bytes or frame.tail_size > keep_bytes:
+            self._grown = True
+        if self._grown and frame.last_in_buffer and not frame.tail_size and self._state is _State.OPEN:
+            self._grown = False
+            self._transport.set_protocol(self._new_parser())
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The TCP connection is gone."""
+        self.lost()
+
+    def pause_writing(self) -> None:
+        """The high-water mark was crossed."""
+        if not self._is_full:
+            self._is_full = True
+            if self._handler is not None and self._state is _State.OPEN:
+                self._guard(self._handler.on_full)
+
+    def resume_writing(self) -> None:
+        """The low-water mark was reached."""
+        if self._is_full:
+            self._is_full = False
+            if self._handler is not None and self._state is _State.OPEN:
+                self._guard(self._handler.on_drained)
+
+    def parser_failed(self, code: int, reason: str) -> None:
+        """picows met a broken frame. It still delivers the one before, so the failure waits for the loop's next turn."""
+        if self._failure is None and self._state is not _State.ENDED:
+            self._failure = PeerError(reason)
+            self._home.loop.call_soon(self._fail, code, reason)
+
+    def lost(self) -> None:
+        """The TCP connection is gone; called once."""
+        self._state = _State.ENDED
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        if self._parser_end is not None:
+            self._parser_end.socket = None
+            self._parser_end = None
+        self._joiner = None
+        self._home.forget(self)
+        self._finish(self._code, clean=False)
+
+    def _receive(self, frame: WSFrame) -> None:
+        kind = frame.msg_type
+        if frame.rsv2 or frame.rsv3:
+            raise rfc6455.violation("reserved bit")
+        if kind is _BINARY or kind is _TEXT or kind is _CONTINUATION:
+            self._data_at = self._home.loop.time()
+            self._receive_data(kind, frame)
+            return
+        if frame.rsv1:
+            raise rfc6455.violation("reserved bit")
+        if kind is _PING:
+            # A peer that sends pings and reads nothing must not fill the buffer with pongs (section 5.5.3 allows to
+            # answer only the latest).
+            if not self._is_full:
+                payload = frame.get_payload_as_bytes()
+                self._transport.write(rfc6455.header(rfc6455.FIN | rfc6455.PONG, len(payload)) + payload)
+        elif kind is _CLOSE:
+            self._receive_close(frame.get_payload_as_bytes())
+
+    def _receive_data(self, kind: WSMsgType, frame: WSFrame) -> None:
+        message: bytes | str | None
+        handler = self._handler
+        if handler is None:
+            return
+        joiner = self._joiner
+        if kind is _BINARY and joiner is None and frame.fin and not frame.rsv1:
+            message = frame.get_payload_as_bytes()
+        else:
+            if joiner is None:
+                settings = self._home.settings
+                joiner = MessageJoiner(
+                    settings.message_bytes_max, settings.fragments_max, inflates=self._inflates
+                )
+                self._joiner = joiner
+            payload = frame.get_payload_as_bytes()
+            message = joiner.feed(_OPCODES[kind], payload, fin=bool(frame.fin), rsv1=bool(frame.rsv1))
+            if message is None:
+                return
+            self._joiner = None
+        self._home.observer.received(len(message))
+        if isinstance(message, bytes):
+            handler.on_binary(message)
+        else:
+            handler.on_text(message)
+
+    def _receive_close(self, payload: bytes) -> None:
+        """The peer begins the close handshake: answer with its own code (section 5.5.1) and be done."""
+        code, _ = rfc6455.decode_close(payload)
+        self._write_close(code, "")
+        self._end_reading()
+        self._finish(code, clean=True)
+
+    # -- the way out
+
+    def _write(self, first_byte: int, payload: bytes) -> None:
+        size = len(payload)
+        transport = self._transport
+        if (
+            self._is_full
+            and transport.get_write_buffer_size() + size > self._home.settings.send_buffer_bytes_max
+        ):
+            self._overflow()
+        elif size <= _COPY_BYTES_MAX:
+            transport.write(rfc6455.header(first_byte, size) + payload)
+            self._home.observer.sent(size)
+        else:
+            transport.writelines((rfc6455.header(first_byte, size), payload))
+            self._home.observer.sent(size)
+
+    def _write_close(self, code: int, reason: str) -> None:
+        self._code = code
+        payload = rfc6455.encode_close(code, reason)
+        self._transport.write(rfc6455.header(rfc6455.FIN | rfc6455.CLOSE, len(payload)) + payload)
+
+    # -- the end
+
+    def _overflow(self) -> None:
+        """The peer reads too slowly. ``send`` may stand in the middle of a broadcast, so the handler hears of it later."""
+        self.close(CloseCode.OVERLOADED, "reads too slowly")
+        self._home.loop.call_soon(self._finish, self._code, False)
+
+    def _fail(self, code: int, reason: str) -> None:
+        """Section 7.1.7: send a close frame, read no more frames, tell the handler."""
+        if self._state is _State.ENDED:
+            return
+        if self._state is _State.OPEN:
+            self._write_close(code, reason)
+        self._end_reading()
+        self._finish(self._code, clean=False)
+
+    def _end_reading(self) -> None:
+        """Read no more frames; see ``Linger`` for what follows."""
+        self._state = _State.ENDED
+        transport = self._transport
+        if transport.is_closing():
+            return
+        self.resume_reading()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        Linger(transport, self._home.settings.close_timeout_s, self.lost)
+
+    def _finish(self, code: int, clean: bool) -> None:  # noqa: FBT001  # call_soon hands it by position
+        handler, self._handler = self._handler, None
+        if handler is None:
+            return
+        self._home.observer.closed(code, clean=clean)
+        try:
+            handler.on_close(code, clean)
+        except Exception:
+            log.exception("a socket's handler failed in on_close")
+
+    def _guard(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call the handler; what it raises ends this connection. It may stand deep inside ``send``: end it later."""
+        try:
+            call(*arguments)
+        except PeerError as error:
+            self._home.loop.call_soon(self._fail, error.close_code, error.reason)
+        except Exception:
+            log.exception("a socket's handler failed")
+            self._home.loop.call_soon(self._fail, CloseCode.INTERNAL_ERROR, "internal error")
+
+    def _new_parser(self) -> asyncio.BaseProtocol:
+        """A picows protocol past its handshake, with a read buffer of the first size."""
+        settings = self._home.settings
+        if self._parser_end is not None:
+            self._parser_end.socket = None
+        end = self._parser_end = _ParserEnd()
+        protocol: asyncio.BufferedProtocol = WSProtocol(
+            None,  # host and port: of a client
+            None,  # path: of a client
+            False,  # is_client_side
+            lambda _request: self,
+            _SILENT,
+            True,  # disconnect_on_exception
+            None,  # handshake timeout: the handshake is done
+            False,  # auto ping: the keepalive wheel does it
+            0,
+            0,
+            WSAutoPingStrategy.PING_WHEN_IDLE,
+            False,  # auto pong: bounded here
+            settings.message_bytes_max,
+            None,  # extra headers
+            settings.read_buffer_bytes,
+        )
+        protocol.connection_made(end)
+        feed(protocol, _HEAD)
+        end.socket = self
+        return protocol
+
+
+def deflate_bytes_max(agreement: Agreement | None, settings: TransportSettings) -> int:
+    """The longest payload that may be compressed for this peer; 0 if none."""
+    if agreement is None:
+        return 0
+    if agreement.server_window_bits == WINDOW_BITS_MAX:
+        return settings.deflate_up_to_bytes
+    return min(settings.deflate_up_to_bytes, 1 << agreement.server_window_bits)
+
+
+def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    """Hand bytes to a buffered protocol as a transport would."""
+    assert isinstance(protocol, asyncio.BufferedProtocol)  # noqa: S101  # for the type checker
+    at = 0
+    while at < len(data):
+        room = protocol.get_buffer(-1)
+        size = min(len(room), len(data) - at)
+        room[:size] = data[at : at + size]
+        at += size
+        protocol.buffer_updated(size)
+
+
+class _ParserEnd(asyncio.Transport):
+    """What a picows protocol takes for its transport; no byte of picows goes to the peer as it is."""
+
+    __slots__ = ("socket",)
+
+    def __init__(self) -> None:
+        self.socket: Socket | None = None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """A stand-in for the TCP socket; not None for ``ssl_object``, so that picows never sends by itself."""
+        return _NO_TCP if name in {"socket", "ssl_object"} else default
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits here."""
+        return 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """The 101 answer to ``_HEAD`` (dropped), or a close frame because of a broken frame."""
+        if self.socket is not None:
+            payload = bytes(data)[2:]
+            self.socket.parser_failed(
+                int.from_bytes(payload[:2], "big"), payload[2:].decode("utf-8", "replace")
+            )
+
+    def close(self) -> None:
+        """picows wants to end a connection with a broken frame; that is ended by the socket."""
+
+    def abort(self) -> None:
+        """The same."""
+
+
+class _NoTcp:
+    """Takes socket options and forgets them; uvloop has set TCP_NODELAY on the real one."""
+
+    def setsockopt(self, *_: int) -> None:
+        """Nothing."""
+
+    def getsockopt(self, *_: int) -> int:
+        """Nothing is set."""
+        return 0
+
+    def fileno(self) -> int:
+        """No descriptor."""
+        return -1
+
+
+class _Silent:
+    """A logger for picows: a hostile frame is not an error of this server. Not a ``logging.Logger``, of which picows
+    would make a child for each connection."""
+
+    def isEnabledFor(self, _level: int) -> bool:  # noqa: N802  # the logger's name for it
+        """Never."""
+        return False
+
+    def log(self, *_: object, **__: object) -> None:
+        """Nothing."""
+
+    debug = info = warning = error = exception = log
+
+
+_NO_TCP: Final = _NoTcp()
+_SILENT: Final = _Silent()
