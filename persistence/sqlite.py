@@ -76,7 +76,8 @@ class SqliteStore:
         *,
         now_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
-        self._path = path
+        self.path = path
+        """Where the file is, as it was given."""
         self._settings = settings or SqliteSettings()
         self._now_ms = now_ms
         self._writer: _Lane | None = None
@@ -87,8 +88,8 @@ class SqliteStore:
         if self._writer is not None:
             return
         settings = self._settings
-        writer = _Lane(self._path, settings, writes=True)
-        readers = [_Lane(self._path, settings, writes=False) for _ in range(max(1, settings.readers))]
+        writer = _Lane(self.path, settings, writes=True)
+        readers = [_Lane(self.path, settings, writes=False) for _ in range(max(1, settings.readers))]
         try:
             for lane in [writer, *readers]:  # the writer first: it makes the tables
                 await lane.open()
@@ -225,12 +226,12 @@ class SqliteStore:
 
     def _write_lane(self) -> _Lane:
         if self._writer is None:
-            raise StoreUnavailableError(f"{self._path}: the store is not open")
+            raise StoreUnavailableError(f"{self.path}: the store is not open")
         return self._writer
 
     def _read_lane(self) -> _Lane:
         if not self._readers:
-            raise StoreUnavailableError(f"{self._path}: the store is not open")
+            raise StoreUnavailableError(f"{self.path}: the store is not open")
         return min(self._readers, key=lambda lane: lane.load)
 
 

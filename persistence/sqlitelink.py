@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -255,13 +256,14 @@ class SqliteLink:
         return "the file may not be opened"
 
 
-def migrations(dialect: str) -> list[str]:
+@cache
+def migrations(dialect: str) -> tuple[str, ...]:
     """The scripts of one kind of store, in order; their number is the schema's version."""
     folder = resources.files("persistence") / "migrations" / dialect
     scripts = sorted(
         (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
     )
-    return [script.read_text(encoding="utf-8") for script in scripts]
+    return tuple(script.read_text(encoding="utf-8") for script in scripts)
 
 
 def _statements(script: str) -> Iterator[str]:

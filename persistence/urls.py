@@ -59,11 +59,10 @@ def _sqlite_path(url: str, rest: str) -> Path:
 def _unknown(url: str, scheme: str, *, has_scheme: bool) -> str:
     if not url.strip():
         return f"the store's address is empty; try '{EXAMPLES['sqlite']}'"
-    if not has_scheme:
-        near = difflib.get_close_matches(scheme, EXAMPLES, n=1)
-        example = EXAMPLES[near[0]] if near else f"sqlite:///{url.strip()}"
-        return f"{url!r} is not a store's address; try '{example}'"
     near = difflib.get_close_matches(scheme, EXAMPLES, n=1)
+    if not has_scheme:
+        example = EXAMPLES[near[0]] if near and "/" not in url else f"sqlite:///{url.strip()}"
+        return f"{url!r} is not a store's address; try '{example}'"
     if near or scheme == "file":
         return f"{scheme!r} is no kind of store; try '{EXAMPLES[near[0] if near else 'sqlite']}'"
     return f"{scheme!r} is no kind of store; there are: {', '.join(sorted(EXAMPLES.values()))}"
