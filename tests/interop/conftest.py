@@ -1,0 +1,62 @@
+"""The server and the clients of the interop suite."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import pytest
+import pytest_asyncio
+
+from tests.interop.peers import Peers
+from tests.support.server import ServerProcess, external_url, start_server
+
+_room_numbers = count()
+_RUN = secrets.token_hex(3)
+"""Rooms of an external server outlive a test run."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the clients of a test meet; the process is None when the server is an external one."""
+
+    url: str
+    process: ServerProcess | None
+
+    def room(self, name: str = "trip") -> str:
+        """The name of a room that no other test uses."""
+        return f"{name}-{_RUN}-{next(_room_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Place]:
+    """One server for all tests that leave it as it is."""
+    url = external_url()
+    if url is not None:
+        yield Place(url, None)
+        return
+    with start_server() as server:
+        yield Place(server.ws_url, server)
+
+
+@pytest.fixture
+def own_place(place: Place) -> Place:
+    """The shared server, for tests of what the reference server does not do."""
+    if place.process is None:
+        pytest.skip("not a behaviour of the reference server")
+    return place
+
+
+@pytest_asyncio.fixture
+async def peers(place: Place) -> AsyncIterator[Peers]:
+    """A Node process whose clients connect to the shared server."""
+    async with Peers(place.url) as started:
+        yield started
+
+
+@pytest.fixture
+def server(server_factory: Callable[..., ServerProcess]) -> ServerProcess:
+    """A server of the test's own, to be killed and restarted; presence outlives a cut by one second."""
+    return server_factory(presence_grace_s=1)
