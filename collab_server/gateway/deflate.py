@@ -29,8 +29,8 @@ WINDOW_BITS_MAX: Final = 15
 class Agreement:
     """What both sides agreed on.
 
-    ``server_window_bits`` bounds how far back our compressed payloads may refer. A payload that is not longer than the
-    window cannot refer further, so the bound is kept by sending longer ones uncompressed.
+    ``server_window_bits`` bounds how far back our compressed payloads may refer. A payload that is not
+    longer than the window cannot refer further, so the bound is kept by sending longer ones uncompressed.
     """
 
     server_window_bits: int = WINDOW_BITS_MAX
@@ -44,7 +44,7 @@ class Agreement:
 
 
 def negotiate(offers: str) -> Agreement | None:
-    """The first acceptable offer of a ``Sec-WebSocket-Extensions`` header, or None to go on without (section 5.1)."""
+    """The first acceptable offer of a ``Sec-WebSocket-Extensions`` header; None to go on without one."""
     for offer in offers.split(",")[:_OFFERS_MAX]:
         agreement = _judge(offer)
         if agreement is not None:

@@ -69,12 +69,13 @@ class Headers(Mapping[str, str]):
 class Request:
     """An accepted upgrade request.
 
-    ``subprotocol`` is what the answer names: the client's first offer (browsers and Node's ``ws`` abort when they offered
-    some and none was chosen). The handler factory may set it to another offered one, or to None.
+    ``subprotocol`` is what the answer names: the client's first offer (browsers and Node's ``ws`` abort
+    when they offered some and none was chosen). The handler factory may set it to another offered one, or
+    to None.
     """
 
-    target: str
-    """Path and query as they came, still percent-encoded."""
+    path: str
+    """Path and query as they came, still percent-encoded; begins with a slash."""
     headers: Headers
     remote_address: tuple[str, int] | None
     """Host and port of the TCP peer; None where there is none (a Unix socket)."""
@@ -83,14 +84,9 @@ class Request:
     subprotocol: str | None = field(default=None)
 
     @property
-    def path(self) -> str:
-        """The target without its query, still percent-encoded; begins with a slash."""
-        return self.target.partition("?")[0]
-
-    @property
     def query(self) -> str:
         """What follows the first question mark, still percent-encoded."""
-        return self.target.partition("?")[2]
+        return self.path.partition("?")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +131,7 @@ def read_upgrade(
     _check_headers(headers)
     offered = _subprotocols(headers)
     request = Request(
-        target=_origin_form(target),
+        path=_origin_form(target),
         headers=headers,
         remote_address=remote_address,
         is_secure=is_secure,

@@ -1,7 +1,7 @@
 """Who is still there: pings, pongs and silence of all connections, with one tick for all of them.
 
-A wheel: every connection sits in one of N slots, each tick visits one slot, a turn of the wheel is the ping interval.
-So 10,000 connections cost one timer and not 10,000. Pure: ``tick`` is called with the time.
+A wheel: every connection sits in one of N slots, each tick visits one slot, a turn of the wheel is the ping
+interval. So 10,000 connections cost one timer and not 10,000. Pure: ``tick`` is called with the time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Watched(Protocol):
         """Whether anything was received since the last call."""
 
     def is_reading(self) -> bool:
-        """Whether the server reads from it now; a connection that it does not read can't be blamed for silence."""
+        """Whether the server reads from it now: only then is silence the peer's fault."""
 
     def data_age_s(self, now: float) -> float:
         """Time since the client's last data message (or since it opened)."""

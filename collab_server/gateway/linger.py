@@ -1,8 +1,8 @@
 """The last moments of a connection: everything is said, and what the peer still sends is thrown away.
 
-Closing a TCP socket that holds unread bytes resets the connection, and a reset can destroy our last words (a close
-frame, an HTTP error) before the peer has read them. So only our direction is ended, and the peer's end is awaited for
-a bounded time.
+Closing a TCP socket that holds unread bytes resets the connection, and a reset can destroy our last words
+(a close frame, an HTTP error) before the peer has read them. So only our direction is ended, and the peer's
+end is awaited for a bounded time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TLS_LINGER_S: Final = (
 
 
 class Linger(asyncio.Protocol):
-    """Takes over a transport: throws away what comes, ends it when the peer does, cuts it after ``timeout_s``.
+    """Takes over a transport: drops what comes, ends with the peer, cuts after ``timeout_s``.
 
     ``on_lost`` is called once, when the connection is gone.
     """

@@ -1,7 +1,7 @@
 """From frames to messages: joins fragments, inflates, and checks what RFC 6455 sections 5.4 and 8.1 ask for.
 
-Pure: takes the parts of data frames in order, returns whole messages. Control frames do not come here; they may stand
-between the fragments of a message.
+Pure: takes the parts of data frames in order, returns whole messages. Control frames do not come here; they
+may stand between the fragments of a message.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ CONTINUATION: Final = 0
 class MessageJoiner:
     """The message that a connection is in the middle of, if any.
 
-    Bounded: the joined (and the inflated) bytes by ``bytes_max``, the number of frames by ``fragments_max``. After
-    an error it must not be used again.
+    Bounded: the joined (and the inflated) bytes by ``bytes_max``, the number of frames by
+    ``fragments_max``. After an error it must not be used again.
     """
 
     __slots__ = (
@@ -52,7 +52,8 @@ class MessageJoiner:
         """Take one data frame; return the message that it completes (text as ``str``), or None.
 
         Raises:
-            PeerError: 1002 for a wrong order or reserved bit, 1007 for bad text or compression, 1009 for too much.
+            PeerError: 1002 for a wrong order or reserved bit, 1007 for bad text or compression, 1009 for
+            too much.
         """
         if opcode == CONTINUATION:
             if not self.is_open:

@@ -21,7 +21,7 @@ class TransportObserver(Protocol):
         """A whole data message came in; its size after joining and inflating."""
 
     def sent(self, size_bytes: int) -> None:
-        """A data message was handed to the kernel's or the loop's buffer; its size on the wire without header."""
+        """A data message was handed on to be sent; its size on the wire without the header."""
 
 
 class NullObserver:

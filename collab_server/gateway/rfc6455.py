@@ -97,7 +97,7 @@ def bad_text() -> PeerError:
 
 
 class TextCheck:
-    """UTF-8 of a fragmented text, judged as it comes, so that a bad message fails at its first bad fragment."""
+    """UTF-8 of a fragmented text, judged as it comes: it fails at its first bad fragment."""
 
     __slots__ = ("_decoder",)
 

@@ -32,7 +32,7 @@ class TransportSettings:
     """From the connection (or the first byte of a later request) to the end of the request head."""
 
     connections_max: int = 20_000
-    """Open WebSocket connections. The next one is accepted and closed with 1013, so that it comes back later."""
+    """Open WebSocket connections. The next one is accepted and closed with 1013: it comes back later."""
 
     ping_interval_s: float = 25.0
     """A connection that was quiet for this long is pinged. 0 = no pings."""
@@ -68,7 +68,7 @@ class TransportSettings:
     """Shorter payloads are sent as they are."""
 
     deflate_up_to_bytes: int = 256 * KIB
-    """Longer payloads are sent as they are: compressing them would hold up every other connection (about 25 ms per MiB)."""
+    """Longer payloads are sent as they are: compressing would hold up all others (about 25 ms per MiB)."""
 
     deflate_level: int = 6
     """zlib's level, 1 (fast) to 9 (small)."""

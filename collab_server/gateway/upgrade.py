@@ -1,8 +1,8 @@
 """From uvicorn to sockets: the two protocol classes that uvicorn takes, and the home of all open sockets.
 
-uvicorn owns the port. ``http_protocol`` is its own HTTP protocol with the bounds that it lacks (length of the request
-head, time for it) and without its loss: uvicorn drops bytes that come behind an upgrade request in the same segment,
-so a client that does not wait for the answer would lose its first frames.
+uvicorn owns the port. ``http_protocol`` is its own HTTP protocol with the bounds that it lacks (length of
+the request head, time for it) and without its loss: uvicorn drops bytes that come behind an upgrade request
+in the same segment, so a client that does not wait for the answer would lose its first frames.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from collab_server.gateway.handshake import HandshakeError, Request, http_error,
 from collab_server.gateway.keepalive import Keepalive
 from collab_server.gateway.linger import Linger
 from collab_server.gateway.observer import NullObserver, TransportObserver
+from collab_server.gateway.parserend import feed
 from collab_server.gateway.settings import TransportSettings
-from collab_server.gateway.websocket import Socket, SocketHandler, feed
+from collab_server.gateway.websocket import Socket, SocketHandler
 
 HandlerFactory = Callable[[Request], SocketHandler]
-"""Makes the owner of a new connection. May choose ``request.subprotocol``. A ``PeerError`` is told to the client as a
-close code after the handshake, because a browser is not shown the status of a refused upgrade."""
+"""Makes the owner of a new connection. May choose ``request.subprotocol``.
+
+A ``PeerError`` is told to the client as a close code after the handshake, because a browser is not shown the
+status of a refused upgrade."""
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +39,8 @@ log = logging.getLogger(__name__)
 class WebSocketServer:
     """All WebSocket connections of one uvicorn server.
 
-    Give ``http_protocol`` and ``ws_protocol`` to ``uvicorn.Config(http=..., ws=...)``; ``await start()`` before the first
-    connection, in the loop that serves; ``await stop()`` at the end.
+    Give ``http_protocol`` and ``ws_protocol`` to ``uvicorn.Config(http=..., ws=...)``; ``await start()``
+    before the first connection, in the loop that serves; ``await stop()`` at the end.
     """
 
     def __init__(
@@ -179,7 +182,7 @@ class _Refused:
     def on_drained(self) -> None:
         """Nothing waits."""
 
-    def on_close(self, code: int, clean: bool) -> None:  # noqa: FBT001  # as in SocketHandler
+    def on_close(self, code: int, clean: bool) -> None:  # as in SocketHandler
         """Nothing to give back."""
 
 
@@ -212,7 +215,7 @@ class _HeadProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn's, and counts what belongs to a head that is not yet whole: llhttp keeps it without a bound."""
+        """As uvicorn's, and counts the bytes of a head that is not yet whole: its parser has no bound."""
         self._unset_keepalive_if_required()
         was_in_head = self._is_in_head
         try:
@@ -290,7 +293,8 @@ class _HeadProtocol(HttpToolsProtocol):
 class _UpgradeProtocol(asyncio.Protocol):
     """What uvicorn's own HTTP protocol hands an upgrade to.
 
-    With ``http_protocol`` in place it is not used: uvicorn's own has no bounds on the head and drops pipelined frames.
+    With ``http_protocol`` in place it is not used: uvicorn's own has no bounds on the head and drops
+    pipelined frames.
     """
 
     home: WebSocketServer

@@ -3,11 +3,11 @@
 The only file that imports picows. picows parses and unmasks frames in C; everything else is done here:
 
 - picows joins no fragments, checks no text and has no compression: ``messages`` does that.
-- What picows writes itself is only its answer to a broken frame. It goes through ``_ParserEnd``, which turns it into
-  our own close, after the frames that came before the broken one.
-- Frames are written by us and not through picows. Its ``send`` of more than 8 KiB hands uvloop a view of a buffer
-  that the next ``send`` overwrites, and it makes one system call per frame; uvloop writes everything of one loop
-  turn at once.
+- What picows writes itself is only its answer to a broken frame. ``ParserEnd`` turns it into our own close,
+  after the frames that came before the broken one.
+- Frames are written by us and not through picows. Its ``send`` of over 8 KiB hands uvloop a view of a buffer
+  that the next ``send`` overwrites, and it makes one system call per frame; uvloop writes everything of one
+  loop turn at once.
 
 It knows no room and no dialect.
 """
@@ -26,13 +26,16 @@ from picows.picows import WSProtocol  # type: ignore[attr-defined]  # missing in
 from collab_server.errors import CloseCode, PeerError
 from collab_server.gateway import rfc6455
 from collab_server.gateway.deflate import WINDOW_BITS_MAX, Agreement, deflated
-from collab_server.gateway.handshake import Request as Request
+from collab_server.gateway.handshake import Request
 from collab_server.gateway.keepalive import Keepalive
 from collab_server.gateway.linger import Linger
 from collab_server.gateway.messages import MessageJoiner
 from collab_server.gateway.observer import TransportObserver
+from collab_server.gateway.parserend import HEAD, SILENT, ParserEnd, feed
 from collab_server.gateway.settings import TransportSettings
 from collab_server.wire.frame import Frame
+
+__all__ = ["Request", "Socket", "SocketHandler"]
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +48,13 @@ _OPCODES: Final = {_TEXT: rfc6455.TEXT, _BINARY: rfc6455.BINARY, _CONTINUATION: 
 
 _PING_FRAME: Final = rfc6455.header(rfc6455.FIN | rfc6455.PING, 0)
 _COPY_BYTES_MAX: Final = 4096  # up to here one copied buffer is cheaper for the loop than two
-_HEAD: Final = (
-    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
 
 
 class SocketHandler(Protocol):
     """What a connection's owner is told. All calls come from the event loop, one at a time and in order.
 
-    A ``PeerError`` raised by any of them closes the connection with its code and reason; any other exception is logged
-    and closes it with 1011. ``on_open`` comes first; nothing comes after ``on_close``.
+    A ``PeerError`` raised by any of them closes the connection with its code and reason; any other
+    exception is logged and closes it with 1011. ``on_open`` comes first; nothing comes after ``on_close``.
     """
 
     def on_open(self, socket: Socket) -> None:
@@ -74,10 +73,10 @@ class SocketHandler(Protocol):
         """After ``on_full``: less than the low-water mark waits now."""
 
     def on_close(self, code: int, clean: bool) -> None:
-        """The end; exactly once for each ``on_open``, never from inside a call of this handler into the socket.
+        """The end; exactly once for each ``on_open``, never from inside the handler's own calls.
 
-        ``code`` is the peer's code if it closed first (1005: it gave none), ours if we did, and 1006 if the connection
-        was lost. ``clean``: a close frame came from the peer.
+        ``code`` is the peer's code if it closed first (1005: it gave none), ours if we did, and 1006 if the
+        connection was lost. ``clean``: a close frame came from the peer.
         """
 
 
@@ -102,7 +101,8 @@ class _State(IntEnum):
 class Socket(WSListener):
     """One open connection.
 
-    All methods are to be called in the event loop. Sending to a socket that is closing or closed does nothing.
+    All methods are to be called in the event loop. Sending to a socket that is closing or closed does
+    nothing.
     """
 
     __slots__ = (
@@ -144,7 +144,7 @@ class Socket(WSListener):
         self._joiner: MessageJoiner | None = None
         self._inflates = agreement is not None
         self._deflate_max = deflate_bytes_max(agreement, home.settings)
-        self._parser_end: _ParserEnd | None = None
+        self._parser_end: ParserEnd | None = None
         transport.set_write_buffer_limits(
             home.settings.send_high_water_bytes, home.settings.send_low_water_bytes
         )
@@ -164,8 +164,8 @@ class Socket(WSListener):
     def send(self, frame: Frame) -> None:
         """Send one binary message; the frame may be shared with other sockets.
 
-        What is sent in one loop turn leaves in one system call. Past ``send_buffer_bytes_max`` the connection is
-        closed with 1013 instead.
+        What is sent in one loop turn leaves in one system call. Past ``send_buffer_bytes_max`` the
+        connection is closed with 1013 instead.
         """
         if self._state is not _State.OPEN:
             return
@@ -183,7 +183,7 @@ class Socket(WSListener):
             self._write(rfc6455.FIN | rfc6455.TEXT, text.encode())
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Begin the close handshake. Ends in ``on_close`` in any case: with the peer's answer or after the timeout."""
+        """Begin the close handshake. ``on_close`` comes with the peer's answer, or after the timeout."""
         if self._state is not _State.OPEN:
             return
         self._state = _State.CLOSING
@@ -198,7 +198,7 @@ class Socket(WSListener):
         self._transport.abort()
 
     def pause_reading(self) -> None:
-        """Take no more from the peer (what was received already may still be delivered). TCP holds it back."""
+        """Take no more from the peer; what was received already may still be delivered."""
         if not self._is_paused and self._state is _State.OPEN and not self._transport.is_closing():
             self._is_paused = True
             self._transport.pause_reading()
@@ -291,7 +291,7 @@ class Socket(WSListener):
                 self._guard(self._handler.on_drained)
 
     def parser_failed(self, code: int, reason: str) -> None:
-        """picows met a broken frame. It still delivers the one before, so the failure waits for the loop's next turn."""
+        """A broken frame. picows still delivers the one before it, so this waits for the loop's next turn."""
         if self._failure is None and self._state is not _State.ENDED:
             self._failure = PeerError(reason)
             self._home.loop.call_soon(self._fail, code, reason)
@@ -320,8 +320,8 @@ class Socket(WSListener):
         if frame.rsv1:
             raise rfc6455.violation("reserved bit")
         if kind is _PING:
-            # A peer that sends pings and reads nothing must not fill the buffer with pongs (section 5.5.3 allows to
-            # answer only the latest).
+            # A peer that sends pings and reads nothing must not fill the buffer with pongs (section 5.5.3
+            # allows to answer only the latest).
             if not self._is_full:
                 payload = frame.get_payload_as_bytes()
                 self._transport.write(rfc6455.header(rfc6455.FIN | rfc6455.PONG, len(payload)) + payload)
@@ -386,7 +386,7 @@ class Socket(WSListener):
     # -- the end
 
     def _overflow(self) -> None:
-        """The peer reads too slowly. ``send`` may stand in the middle of a broadcast, so the handler hears of it later."""
+        """The peer reads too slowly. This may be inside a broadcast, so the handler hears of it later."""
         self.close(CloseCode.OVERLOADED, "reads too slowly")
         self._home.loop.call_soon(self._finish, self._code, False)
 
@@ -411,7 +411,7 @@ class Socket(WSListener):
             self._close_timer = None
         Linger(transport, self._home.settings.close_timeout_s, self.lost)
 
-    def _finish(self, code: int, clean: bool) -> None:  # noqa: FBT001  # call_soon hands it by position
+    def _finish(self, code: int, clean: bool) -> None:  # call_soon hands it by position
         handler, self._handler = self._handler, None
         if handler is None:
             return
@@ -422,7 +422,7 @@ class Socket(WSListener):
             log.exception("a socket's handler failed in on_close")
 
     def _guard(self, call: Callable[..., None], *arguments: Any) -> None:
-        """Call the handler; what it raises ends this connection. It may stand deep inside ``send``: end it later."""
+        """Call the handler; what it raises ends this connection, but later: this may be inside ``send``."""
         try:
             call(*arguments)
         except PeerError as error:
@@ -436,13 +436,13 @@ class Socket(WSListener):
         settings = self._home.settings
         if self._parser_end is not None:
             self._parser_end.socket = None
-        end = self._parser_end = _ParserEnd()
+        end = self._parser_end = ParserEnd()
         protocol: asyncio.BufferedProtocol = WSProtocol(
             None,  # host and port: of a client
             None,  # path: of a client
             False,  # is_client_side
             lambda _request: self,
-            _SILENT,
+            SILENT,
             True,  # disconnect_on_exception
             None,  # handshake timeout: the handshake is done
             False,  # auto ping: the keepalive wheel does it
@@ -455,7 +455,7 @@ class Socket(WSListener):
             settings.read_buffer_bytes,
         )
         protocol.connection_made(end)
-        feed(protocol, _HEAD)
+        feed(protocol, HEAD)
         end.socket = self
         return protocol
 
@@ -467,79 +467,3 @@ def deflate_bytes_max(agreement: Agreement | None, settings: TransportSettings) 
     if agreement.server_window_bits == WINDOW_BITS_MAX:
         return settings.deflate_up_to_bytes
     return min(settings.deflate_up_to_bytes, 1 << agreement.server_window_bits)
-
-
-def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Hand bytes to a buffered protocol as a transport would."""
-    assert isinstance(protocol, asyncio.BufferedProtocol)  # noqa: S101  # for the type checker
-    at = 0
-    while at < len(data):
-        room = protocol.get_buffer(-1)
-        size = min(len(room), len(data) - at)
-        room[:size] = data[at : at + size]
-        at += size
-        protocol.buffer_updated(size)
-
-
-class _ParserEnd(asyncio.Transport):
-    """What a picows protocol takes for its transport; no byte of picows goes to the peer as it is."""
-
-    __slots__ = ("socket",)
-
-    def __init__(self) -> None:
-        self.socket: Socket | None = None
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """A stand-in for the TCP socket; not None for ``ssl_object``, so that picows never sends by itself."""
-        return _NO_TCP if name in {"socket", "ssl_object"} else default
-
-    def get_write_buffer_size(self) -> int:
-        """Nothing waits here."""
-        return 0
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """The 101 answer to ``_HEAD`` (dropped), or a close frame because of a broken frame."""
-        if self.socket is not None:
-            payload = bytes(data)[2:]
-            self.socket.parser_failed(
-                int.from_bytes(payload[:2], "big"), payload[2:].decode("utf-8", "replace")
-            )
-
-    def close(self) -> None:
-        """picows wants to end a connection with a broken frame; that is ended by the socket."""
-
-    def abort(self) -> None:
-        """The same."""
-
-
-class _NoTcp:
-    """Takes socket options and forgets them; uvloop has set TCP_NODELAY on the real one."""
-
-    def setsockopt(self, *_: int) -> None:
-        """Nothing."""
-
-    def getsockopt(self, *_: int) -> int:
-        """Nothing is set."""
-        return 0
-
-    def fileno(self) -> int:
-        """No descriptor."""
-        return -1
-
-
-class _Silent:
-    """A logger for picows: a hostile frame is not an error of this server. Not a ``logging.Logger``, of which picows
-    would make a child for each connection."""
-
-    def isEnabledFor(self, _level: int) -> bool:  # noqa: N802  # the logger's name for it
-        """Never."""
-        return False
-
-    def log(self, *_: object, **__: object) -> None:
-        """Nothing."""
-
-    debug = info = warning = error = exception = log
-
-
-_NO_TCP: Final = _NoTcp()
-_SILENT: Final = _Silent()

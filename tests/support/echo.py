@@ -1,6 +1,7 @@
 """``python -m tests.support.echo --port N``: echoes text and binary on exactly the server's transport.
 
-For conformance suites and quick looks. ``--certificate`` and ``--key`` turn on TLS. Prints one line with the address.
+For conformance suites and quick looks. ``--certificate`` and ``--key`` turn on TLS. Prints one line with
+the address.
 """
 
 from __future__ import annotations

@@ -1,0 +1,100 @@
+"""The far side of a picows protocol: what picows takes for its transport, and what sends nothing.
+
+So picows is a parser only. What it would tell the peer about a broken frame is told to the socket instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Protocol
+
+HEAD: Final = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+"""A request that brings a picows protocol past its handshake; the real one is judged in ``handshake``."""
+
+
+def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    """Hand bytes to a buffered protocol as a transport would."""
+    assert isinstance(protocol, asyncio.BufferedProtocol)  # noqa: S101  # for the type checker
+    at = 0
+    while at < len(data):
+        room = memoryview(protocol.get_buffer(-1))
+        size = min(len(room), len(data) - at)
+        room[:size] = data[at : at + size]
+        at += size
+        protocol.buffer_updated(size)
+
+
+class FailingSocket(Protocol):
+    """Who is told of a broken frame."""
+
+    def parser_failed(self, code: int, reason: str) -> None:
+        """The close frame that picows would send."""
+
+
+class ParserEnd(asyncio.Transport):
+    """What a picows protocol takes for its transport; no byte of picows goes to the peer as it is."""
+
+    __slots__ = ("socket",)
+
+    def __init__(self) -> None:
+        self.socket: FailingSocket | None = None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """A stand-in for the socket, and for ``ssl_object``, so that picows never sends by itself."""
+        return _NO_TCP if name in {"socket", "ssl_object"} else default
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing waits here."""
+        return 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """The 101 answer to ``HEAD`` (dropped), or a close frame because of a broken frame."""
+        if self.socket is not None:
+            payload = bytes(data)[2:]
+            self.socket.parser_failed(
+                int.from_bytes(payload[:2], "big"), payload[2:].decode("utf-8", "replace")
+            )
+
+    def close(self) -> None:
+        """Picows wants to end a connection with a broken frame; that is ended by the socket."""
+
+    def abort(self) -> None:
+        """The same."""
+
+
+class _NoTcp:
+    """Takes socket options and forgets them; uvloop has set TCP_NODELAY on the real one."""
+
+    def setsockopt(self, *_: int) -> None:
+        """Nothing."""
+
+    def getsockopt(self, *_: int) -> int:
+        """Nothing is set."""
+        return 0
+
+    def fileno(self) -> int:
+        """No descriptor."""
+        return -1
+
+
+class _Silent:
+    """A logger for picows: a hostile frame is not an error of this server.
+
+    It is no ``logging.Logger``, because picows would make a child of that for each connection.
+    """
+
+    def isEnabledFor(self, _level: int) -> bool:  # noqa: N802  # the logger's name for it
+        """Never."""
+        return False
+
+    def log(self, *_: object, **__: object) -> None:
+        """Nothing."""
+
+    debug = info = warning = error = exception = log
+
+
+_NO_TCP: Final = _NoTcp()
+SILENT: Final = _Silent()
