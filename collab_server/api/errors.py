@@ -1,0 +1,96 @@
+"""How errors look over HTTP: always ``{"error": {"code", "message"}}``, whoever found the fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from collab_server.errors import BusyError, GoneError, PeerError
+from collab_server.views.pool import ViewFailedError
+
+log = structlog.get_logger(__name__)
+
+_VIEW_STATUS = {"full": 503, "closed": 503, "timeout": 504}
+RETRY_AFTER_S = "2"
+
+
+class ApiError(Exception):
+    """An answer that is an error."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers
+
+
+def problem(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer for an error; one that may pass by itself says when to come again."""
+    all_headers = dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        all_headers.setdefault("Retry-After", RETRY_AFTER_S)
+    return JSONResponse({"error": {"code": code, "message": message}}, status, all_headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every error of ``app`` look the same."""
+    app.add_exception_handler(ApiError, _on_api_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(PeerError, _on_peer_error)
+    app.add_exception_handler(ViewFailedError, _on_view_error)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+async def _on_api_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101 - registered for it
+    return problem(error.status, error.code, error.message, error.headers)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return problem(404, "not_found", f"there is nothing at {request.url.path}")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        message = f"{request.method} is not possible at {request.url.path}"
+        return problem(405, "method_not_allowed", message, error.headers)
+    return problem(error.status_code, "http_error", str(error.detail), error.headers)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    return problem(422, "invalid_request", "; ".join(_in_words(error.errors())))
+
+
+def _in_words(faults: Sequence[Any]) -> list[str]:
+    return [f"{fault['loc'][-1]}: {str(fault['msg']).removeprefix('Input ')}" for fault in faults]
+
+
+async def _on_peer_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, PeerError)  # noqa: S101 - registered for it
+    if isinstance(error, GoneError):
+        return problem(410, "deleted", error.reason)
+    if isinstance(error, BusyError):
+        return problem(503, "unavailable", error.reason)
+    return problem(400, "refused", error.reason)
+
+
+async def _on_view_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ViewFailedError)  # noqa: S101 - registered for it
+    message = f"the document cannot be shown: {error}"
+    return problem(_VIEW_STATUS.get(error.reason, 500), f"view_{error.reason}", message)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    log.error("a request failed", path=request.url.path, exc_info=error)
+    return problem(500, "internal_error", "the server made a mistake; it is in its log")
