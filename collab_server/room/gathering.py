@@ -1,0 +1,54 @@
+"""What an open window has gathered: the edits that wait to be sent on, and whose they are."""
+
+from __future__ import annotations
+
+from collab_server.room.member import Member
+from collab_server.ydoc.update import splice
+
+
+class Gathering:
+    """The edits of one window: those for the members, and those for the journal, where the two differ."""
+
+    __slots__ = ("_apart", "_journal", "_updates", "authors", "due", "echo", "received_at", "several", "sole")
+
+    def __init__(self, received_at: float, due: float) -> None:
+        self.received_at = received_at
+        self.due = due
+        self._updates: list[bytes] = []
+        self._journal: list[bytes] = []
+        self._apart = False
+        self.authors: dict[str, None] = {}
+        """The users whose edits are to be stored, in order, each once."""
+        self.sole: Member | None = None
+        """The member that has all of it already, unless ``several`` is set."""
+        self.several = False
+        self.echo: dict[Member, None] = {}
+        """Members that want their own edits back, and have some in here."""
+
+    def add(self, update: bytes | None, journal: bytes | None, holder: Member | None) -> None:
+        """Add an edit: for the members, for the journal, and the member that has the update already."""
+        if update is not journal:
+            self._apart = True
+        if journal is not None:
+            self._journal.append(journal)
+        if update is not None:
+            if holder is None or (self._updates and holder is not self.sole):
+                self.several = True
+            self._updates.append(update)
+            self.sole = holder
+
+    @property
+    def updates_count(self) -> int:
+        """How many edits there are."""
+        return max(len(self._updates), len(self._journal))
+
+    def close(self) -> tuple[bytes | None, bytes | None]:
+        """The update for the members and the one for the journal; a single edit is passed on as it came."""
+        update = _joined(self._updates)
+        return update, _joined(self._journal) if self._apart else update
+
+
+def _joined(updates: list[bytes]) -> bytes | None:
+    if not updates:
+        return None
+    return updates[0] if len(updates) == 1 else splice(updates)

@@ -1,0 +1,68 @@
+"""One session's standing in one room: its rights, and what the room keeps about it."""
+
+from __future__ import annotations
+
+from collab_server.wire.sync import Framing
+
+
+class Member:
+    """One client's stay in one room. Made by the gateway, joined and left once; compared by identity.
+
+    What is below ``# the room's`` belongs to the room that the member is in; nobody else touches it.
+    """
+
+    __slots__ = (
+        "can_write",
+        "claim",
+        "framing",
+        "id",
+        "lag",
+        "lag_awareness",
+        "lag_changes",
+        "may_claim",
+        "owned",
+        "patience_until",
+        "slow",
+        "user_id",
+        "wants_echo",
+    )
+
+    def __init__(
+        self,
+        id: int,  # noqa: A002 - it is the member's id
+        framing: Framing,
+        *,
+        can_write: bool = True,
+        wants_echo: bool = False,
+        user_id: str | None = None,
+    ) -> None:
+        self.id = id
+        """Unique on this node; for logs."""
+        self.framing = framing
+        self.can_write = can_write
+        self.wants_echo = wants_echo
+        """Whether it gets its own edits back, after they are committed."""
+        self.user_id = user_id
+        """Who it is, if that is known: the author of its edits, and a proof in a dispute over a client id."""
+
+        # the room's
+        self.lag: dict[int, int] | None = None
+        """The state vector that it was left at while it gets no live edits; None while it does. Shared: not
+        mutated."""
+        self.lag_changes = 0
+        """The room's count of changes at that moment."""
+        self.lag_awareness = 0
+        """The count of changes of presence that it was told when it became slow."""
+        self.patience_until = 0.0
+        """Until when its step 1 is waited for; 0 once it has come."""
+        self.slow = False
+        """Whether its socket is full."""
+        self.owned: set[int] = set()
+        """The awareness client ids that it speaks for."""
+        self.claim: int | None = None
+        """The awareness client id that it has claimed from another, undecided as yet."""
+        self.may_claim = True
+        """Whether it has not announced anybody yet: only a first announcement can take an id over."""
+
+    def __repr__(self) -> str:
+        return f"Member({self.id})"

@@ -1,0 +1,386 @@
+"""One room: who is in it, what they edit, who gets what and when.
+
+A synchronous state machine: inputs and times come in, decisions go out (``Flush``). It waits for nothing,
+knows no socket, and holds the document as bytes (``ydoc.log``). An exception that is not a ``PeerError``
+means that the room is broken; a ``PeerError`` closes the member whose input raised it, and changes nothing
+for anybody else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from collab_server.errors import BusyError, PeerError, RefusedError, TooBigError
+from collab_server.room.awareness import Presence
+from collab_server.room.flush import Flush
+from collab_server.room.gathering import Gathering
+from collab_server.room.member import Member
+from collab_server.room.settings import RoomSettings
+from collab_server.room.window import Window
+from collab_server.wire.awareness import AwarenessBounds, decode_awareness
+from collab_server.ydoc.bounds import UNBOUNDED
+from collab_server.ydoc.inspection import Inspected, inspect
+from collab_server.ydoc.log import DocumentLog, Novelty
+from collab_server.ydoc.statevector import decode_state_vector, encode_state_vector
+
+__all__ = ["Flush", "Room"]
+
+
+class Room:
+    """One room. ``log`` is the document; nobody else changes it while the room is open.
+
+    After each call ``next_due`` says when ``flush`` has something to do.
+    """
+
+    __slots__ = (
+        "_changes",
+        "_gathering",
+        "_greeting",
+        "_late",
+        "_live",
+        "_members",
+        "_pending_from",
+        "_presence",
+        "_settings",
+        "_slowing",
+        "_vector",
+        "_window",
+        "log",
+        "name",
+        "refuses_edits",
+    )
+
+    def __init__(self, name: str, log: DocumentLog, settings: RoomSettings) -> None:
+        self.name = name
+        self.log = log
+        self.refuses_edits: PeerError | None = None
+        """Set while the store cannot take more: an edit that is new is refused with this error's code and
+        reason."""
+        self._settings = settings
+        self._members: dict[Member, None] = {}
+        self._live: dict[Member, None] = {}
+        """The members that get edits as they come."""
+        self._slowing: list[Member] = []
+        """Slow members that still get what the open window holds; they stop with its flush."""
+        self._late: deque[tuple[float, Member]] = deque()
+        """When a member that is not live gets a difference, earliest first. Members that are live are
+        skipped."""
+        self._window = Window(settings)
+        self._gathering: Gathering | None = None
+        self._presence = Presence(settings)
+        self._changes = 0
+        """Counts what was integrated."""
+        self._vector: tuple[int, dict[int, int]] = (-1, {})
+        """A copy of the state vector that lagging members share, and the count of changes that it is of."""
+        self._greeting: tuple[int, bytes] = (-1, b"")
+        """The same, encoded."""
+        self._pending_from: set[Member | None] = set()
+        """The members that sent what waits for its earlier parts; empty if nothing waits."""
+
+    # -- members
+
+    @property
+    def members_count(self) -> int:
+        """How many members there are."""
+        return len(self._members)
+
+    def join(self, member: Member, now: float) -> None:
+        """Take a member in. It gets live edits from its step 1 on, or when the patience with it has run out.
+
+        Raises:
+            BusyError: The room has as many members as it may.
+        """
+        if len(self._members) >= self._settings.members_max:
+            raise BusyError("this room has as many members as it may")
+        self._members[member] = None
+        self._leave_behind(member)
+        member.patience_until = now + self._settings.join_patience_ms / 1000
+        self._late.append((member.patience_until, member))
+
+    def leave(self, member: Member, now: float, *, goodbye: bool) -> None:
+        """Let a member go; what it wrote stays.
+
+        After a ``goodbye`` its presence ends at once, otherwise after the grace.
+        """
+        if member not in self._members:
+            return
+        del self._members[member]
+        self._live.pop(member, None)
+        if member in self._slowing:
+            self._slowing.remove(member)
+        member.lag = None
+        self._presence.leave(member, now, goodbye=goodbye)
+
+    def greeting(self, member: Member) -> tuple[bytes, bytes | None]:
+        """The state vector for the server's step 1, and an awareness payload if anybody is here."""
+        if self._greeting[0] != self._changes:
+            self._greeting = (self._changes, encode_state_vector(self.log.state_vector))
+        return self._greeting[1], self._presence.snapshot()
+
+    def mark_slow(self, member: Member) -> None:
+        """Stop sending to a member whose socket is full; what the open window holds still goes to it."""
+        if member.slow or member not in self._members:
+            return
+        member.slow = True
+        member.lag_awareness = self._presence.told
+        if member not in self._live:
+            return
+        if self._gathering is not None:
+            self._slowing.append(member)
+        else:
+            self._leave_behind(member)
+
+    def resume(self, member: Member, now: float) -> tuple[bytes | None, bytes | None]:
+        """Go on sending to a slow member: the update and the awareness payload that it missed.
+
+        While a window is open, and for a member whose step 1 is still waited for, the update comes later,
+        with a flush.
+        """
+        if not member.slow:
+            return None, None
+        member.slow = False
+        awareness = self._presence.since(member.lag_awareness)
+        if member in self._slowing:
+            self._slowing.remove(member)
+        if member.lag is None or now < member.patience_until:
+            return None, awareness
+        if self._gathering is not None:
+            self._late.appendleft((self._gathering.due, member))
+            return None, awareness
+        return self._catch_up(member), awareness
+
+    # -- edits
+
+    def receive_step1(self, member: Member, state_vector: bytes, now: float) -> bytes:
+        """Answer a member's step 1: the payload for step 2. From here on it gets live edits.
+
+        A caller flushes an open window first; otherwise those begin with a difference after it.
+
+        Raises:
+            MalformedError: Not a state vector.
+        """
+        vector = decode_state_vector(state_vector, self._settings.bounds)
+        answer = self.log.since(vector) if vector else self.log.encode()
+        member.patience_until = 0.0
+        if member.slow and member not in self._slowing:
+            self._leave_behind(member)
+        elif not member.slow and self._gathering is not None:
+            self._live.pop(member, None)
+            self._leave_behind(member)
+            self._late.appendleft((self._gathering.due, member))
+        elif not member.slow:
+            member.lag = None
+            self._live[member] = None
+        return answer
+
+    def receive_update(self, member: Member, update: bytes, now: float) -> bool:
+        """Take an edit, or the answer to our step 1. True if it brings something new, which a flush will
+        journal.
+
+        Raises:
+            MalformedError: It cannot be decoded, or is nested too deep.
+            TooBigError: It, or the room with it, or what waits for its earlier parts is over a bound.
+            RefusedError: It brings something new, from a member that may only read.
+            PeerError: ``refuses_edits`` is set, and it brings something new.
+        """
+        inspected = inspect(update, self._settings.bounds)
+        if inspected.is_empty:
+            return False
+        log = self.log
+        if not member.can_write:
+            if self._is_new(inspected):
+                raise RefusedError("this connection may only read")
+            return False
+        if self.refuses_edits is not None and self._is_new(inspected):
+            # A fresh one: an error that is raised again and again keeps every traceback.
+            raise PeerError(self.refuses_edits.reason, self.refuses_edits.close_code)
+        room_bytes_max = self._settings.room_bytes_max
+        if log.bytes_total + len(update) > room_bytes_max and inspected.sections and self._is_new(inspected):
+            log.fold()
+            if log.bytes_total + len(update) > room_bytes_max:
+                raise TooBigError("this room is full")
+        waiting = log.pending_bytes
+        novelty = log.add(inspected)
+        if novelty.journal is None:
+            return False
+        holder: Member | None = member
+        if waiting and novelty.update is not None and novelty.update is not novelty.journal:
+            holder = self._holder_of_released(member, inspected, novelty.update)
+        self._note_pending(member, novelty)
+        gathering = self._gather(novelty, holder, now)
+        if member.user_id is not None:
+            gathering.authors[member.user_id] = None
+        if member.wants_echo and novelty.update is not None:
+            gathering.echo[member] = None
+        return True
+
+    def receive_remote(self, update: bytes, now: float) -> None:
+        """Take an edit that is stored already, from the store or another node, and send it to everybody.
+
+        Raises:
+            PeerError: It cannot be decoded, or is over a bound.
+        """
+        novelty = self.log.add(inspect(update, self._settings.bounds))
+        self._note_pending(None, novelty)
+        if novelty.update is not None:
+            self._gather(Novelty(novelty.update, None), None, now)
+
+    @property
+    def has_edits_waiting(self) -> bool:
+        """Whether a window is open."""
+        return self._gathering is not None
+
+    # -- presence
+
+    def receive_awareness(self, member: Member, payload: bytes, now: float) -> None:
+        """Take what a member says of who is here; ``room.awareness`` says what counts.
+
+        Raises:
+            MalformedError: It cannot be decoded.
+            TooBigError: It, or the room's awareness with it, is over a bound.
+        """
+        if len(payload) > self._settings.awareness_bytes_max:
+            raise TooBigError("awareness message too big")
+        self._presence.receive(member, decode_awareness(payload, self._awareness_bounds()), now)
+
+    def receive_remote_awareness(self, payload: bytes, now: float) -> None:
+        """Take what another node says of who is there. Raises PeerError if it cannot be decoded."""
+        self._presence.receive_remote(decode_awareness(payload, self._awareness_bounds()), now)
+
+    def query_awareness(self) -> bytes | None:
+        """An awareness payload of everybody who is here; None if nobody is."""
+        return self._presence.snapshot()
+
+    # -- going out
+
+    def next_due(self) -> float | None:
+        """The earliest time at which ``flush`` has something to do; a past one means when this turn ends."""
+        due = self._presence.next_due()
+        gathering = self._gathering
+        if gathering is not None and (due is None or gathering.due < due):
+            due = gathering.due
+        late = self._late
+        while late and late[0][1].lag is None:
+            late.popleft()
+        if late and (due is None or late[0][0] < due):
+            due = late[0][0]
+        return due
+
+    def flush(self, now: float, *, force: bool = False) -> Flush:
+        """Say what is to be done by now. With ``force`` an open window is closed before its time."""
+        flush = Flush()
+        gathering = self._gathering
+        if gathering is not None and (force or gathering.due <= now):
+            self._close_window(gathering, flush, now)
+        due = self._presence.next_due()
+        if due is not None and due <= now:
+            self._flush_presence(flush, now)
+        while self._late and self._late[0][0] <= now:
+            self._serve_late(self._late.popleft()[1], flush)
+        return flush
+
+    # -- inside
+
+    def _gather(self, novelty: Novelty, holder: Member | None, now: float) -> Gathering:
+        self._window.count(len(self._members), now)
+        if novelty.update is not None:
+            self._changes += 1
+        gathering = self._gathering
+        if gathering is None:
+            gathering = self._gathering = Gathering(now, self._window.due(now))
+        gathering.add(novelty.update, novelty.journal, holder)
+        return gathering
+
+    def _close_window(self, gathering: Gathering, flush: Flush, now: float) -> None:
+        self._gathering = None
+        self._window.flushed(now)
+        flush.update, flush.journal = gathering.close()
+        flush.publish = flush.journal
+        flush.authors = tuple(gathering.authors)
+        flush.received_at = gathering.received_at
+        flush.window_ms = (now - gathering.received_at) * 1000
+        flush.updates_count = gathering.updates_count
+        if flush.update is not None:
+            echo = gathering.echo
+            if echo:
+                flush.echo = [member for member in echo if member in self._members]
+                flush.recipients = [member for member in self._live if member not in echo]
+            else:
+                flush.recipients = list(self._live)
+            if not gathering.several and gathering.sole in self._live and gathering.sole not in echo:
+                flush.recipients.remove(gathering.sole)
+        if self._slowing:
+            for member in self._slowing:
+                self._leave_behind(member)
+            self._slowing.clear()
+        if self.log.tail_bytes > self._settings.tail_bytes_max:
+            self.log.fold()
+
+    def _flush_presence(self, flush: Flush, now: float) -> None:
+        presence = self._presence.flush(now)
+        if presence is None:
+            return
+        flush.awareness = presence.payload
+        flush.awareness_publish = presence.publish
+        members = self._members
+        if presence.payload is not None:
+            sole = presence.sole_author
+            flush.awareness_recipients = [m for m in members if not m.slow and m is not sole]
+        flush.awareness_private = [(m, data) for m, data in presence.private if m in members and not m.slow]
+
+    def _serve_late(self, member: Member, flush: Flush) -> None:
+        if member.lag is None or member.slow:
+            return
+        if self._gathering is not None:
+            self._late.appendleft((self._gathering.due, member))
+            return
+        difference = self._catch_up(member)
+        if difference is not None:
+            flush.late.append((member, difference))
+
+    def _leave_behind(self, member: Member) -> None:
+        """Send a member nothing live from here on, and remember where it stands."""
+        self._live.pop(member, None)
+        if self._vector[0] != self._changes:
+            self._vector = (self._changes, dict(self.log.state_vector))
+        member.lag_changes, member.lag = self._vector
+
+    def _catch_up(self, member: Member) -> bytes | None:
+        """Make a member live, and say what it has missed."""
+        lag = member.lag
+        member.lag = None
+        member.patience_until = 0.0
+        self._live[member] = None
+        if lag is None or member.lag_changes == self._changes:
+            return None
+        return self.log.since(lag)
+
+    def _is_new(self, inspected: Inspected) -> bool:
+        """Whether an update brings anything that the log does not hold, without taking it."""
+        vector = self.log.state_vector
+        if any(section.end > vector.get(section.client, 0) for section in inspected.sections):
+            return True
+        spans = inspected.spans
+        covers = self.log.deletes.covers
+        return any(not covers(spans[i], spans[i + 1], spans[i + 2]) for i in range(0, len(spans), 3))
+
+    def _holder_of_released(self, member: Member, inspected: Inspected, update: bytes) -> Member | None:
+        """Who has all of ``update``, when it may hold more than what ``member`` has just sent."""
+        if self._pending_from <= {member}:
+            return member
+        sent = {section.client: section for section in inspected.sections}
+        for section in inspect(update, UNBOUNDED).sections:
+            own = sent.get(section.client)
+            if own is None or section.clock < own.clock or section.end > own.end:
+                return None
+        return member
+
+    def _note_pending(self, member: Member | None, novelty: Novelty) -> None:
+        if not self.log.pending_bytes:
+            if self._pending_from:
+                self._pending_from.clear()
+        elif novelty.journal is not None and novelty.journal is not novelty.update:
+            self._pending_from.add(member)
+
+    def _awareness_bounds(self) -> AwarenessBounds:
+        return AwarenessBounds(state_bytes_max=self._settings.awareness_state_bytes_max)
