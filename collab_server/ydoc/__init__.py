@@ -1,1 +1,4 @@
-"""Yjs updates as bytes. Pure; never builds a document."""
+"""Yjs updates as bytes: validated, merged, cut, compacted, without ever building a document.
+
+Pure: bytes in, bytes out. Knows no room, no socket, no clock and no store. Version 1 of the update encoding only.
+"""
