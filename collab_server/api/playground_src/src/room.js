@@ -1,0 +1,56 @@
+// Which room this page shows, and where its server is. Everything is read from the address once.
+
+const RECENT_KEY = 'collab-playground:recent'
+const RECENT_MAX = 8
+
+const query = new URLSearchParams(location.search)
+
+/** The room named by `#room` or `?room=`; two windows without either meet in the same one. */
+export const room = decode(location.hash.slice(1)) || query.get('room') || 'trip-demo'
+
+/** `ws(s)://host`, or what `?ws=` names while developing. */
+export const socketBase = query.get('ws') ?? `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}`
+
+/** Query parameters of the socket: a token, where the server asks for one. */
+export const socketParams = query.has('auth') ? { auth: query.get('auth') } : {}
+
+/** The address that shows `name`, with this page's other parameters kept. */
+export function addressOf (name) {
+  const url = new URL(location.href)
+  url.searchParams.delete('room')
+  url.hash = encodeURIComponent(name)
+  return url.href
+}
+
+export function open (name) {
+  location.assign(addressOf(name))
+  // A change of the hash alone loads nothing: start afresh, so that no state of the old room stays.
+  location.reload()
+}
+
+export function newRoomName () {
+  return `trip-${crypto.randomUUID?.() ?? Math.random().toString(36).slice(2)}`
+}
+
+/** Rooms that were open in this browser lately, the newest first: `[{ room, title }]`. */
+export function recentRooms () {
+  try {
+    const found = JSON.parse(localStorage.getItem(RECENT_KEY) ?? '[]')
+    return Array.isArray(found) ? found.filter(entry => typeof entry?.room === 'string') : []
+  } catch {
+    return []
+  }
+}
+
+export function rememberRoom (title) {
+  const others = recentRooms().filter(entry => entry.room !== room)
+  localStorage.setItem(RECENT_KEY, JSON.stringify([{ room, title }, ...others].slice(0, RECENT_MAX)))
+}
+
+function decode (text) {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
