@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
+from collab_server.errors import BusyError, PeerError, SilentError
 from collab_server.gateway.settings import TransportSettings
 
 
 class Watched(Protocol):
     """What the wheel needs of a connection."""
 
-    def take_heard(self) -> bool:
-        """Whether anything was received since the last call."""
+    def take_heard(self, now: float) -> bool:
+        """Whether anything was received since the last call, be it a part of a frame."""
 
     def is_reading(self) -> bool:
         """Whether the server reads from it now: only then is silence the peer's fault."""
@@ -26,11 +27,14 @@ class Watched(Protocol):
     def data_age_s(self, now: float) -> float:
         """Time since the client's last data message (or since it opened)."""
 
+    def stalled_s(self, now: float) -> float:
+        """For how long it has been full; 0 when it is not."""
+
     def ping(self) -> None:
         """Send a ping."""
 
-    def give_up(self, reason: str) -> None:
-        """Close for silence."""
+    def give_up(self, error: PeerError) -> None:
+        """Close it."""
 
 
 W = TypeVar("W", bound=Watched)
@@ -43,9 +47,9 @@ class Keepalive(Generic[W]):
         self._pings = settings.ping_interval_s > 0
         self._idle_timeout_s = settings.idle_timeout_s
         self._pong_timeout_s = settings.pong_timeout_s
+        self._stall_timeout_s = settings.stall_timeout_s
         turn_s = settings.ping_interval_s or 25.0
-        if settings.idle_timeout_s:
-            turn_s = min(turn_s, settings.idle_timeout_s)
+        turn_s = min(turn_s, settings.idle_timeout_s or turn_s, settings.stall_timeout_s or turn_s)
         self.tick_s = min(1.0, turn_s / 4, settings.pong_timeout_s)
         self._slots: list[set[W]] = [set() for _ in range(math.ceil(turn_s / self.tick_s))]
         self._at = 0
@@ -70,7 +74,7 @@ class Keepalive(Generic[W]):
         """Judge who was pinged ``pong_timeout_s`` ago, then visit the next slot."""
         while self._pinged and self._pinged[0][0] <= now:
             for socket in self._pinged.popleft()[1]:
-                self._judge(socket)
+                self._judge(socket, now)
         self._at = (self._at + 1) % len(self._slots)
         pinged = [socket for socket in list(self._slots[self._at]) if self._visit(socket, now)]
         if pinged:
@@ -80,18 +84,22 @@ class Keepalive(Generic[W]):
         # The address of an object is a good enough hash, and costs the socket no memory.
         return self._slots[(id(socket) >> 5) % len(self._slots)]
 
-    def _judge(self, socket: W) -> None:
-        if socket in self._slot_of(socket) and socket.is_reading() and not socket.take_heard():
-            socket.give_up("no answer to a ping")
+    def _judge(self, socket: W, now: float) -> None:
+        if socket in self._slot_of(socket) and socket.is_reading() and not socket.take_heard(now):
+            socket.give_up(SilentError("no answer to a ping"))
 
     def _visit(self, socket: Watched, now: float) -> bool:
         """Whether it was pinged and is to be judged."""
+        if self._stall_timeout_s and socket.stalled_s(now) >= self._stall_timeout_s:
+            socket.give_up(BusyError("reads too slowly"))
+            return False
         if not socket.is_reading():
             return False
+        has_spoken = socket.take_heard(now)
         if self._idle_timeout_s and socket.data_age_s(now) >= self._idle_timeout_s:
-            socket.give_up("no message for too long")
+            socket.give_up(SilentError("no message for too long"))
             return False
-        if socket.take_heard() or not self._pings:
+        if has_spoken or not self._pings:
             return False
         socket.ping()
         return True

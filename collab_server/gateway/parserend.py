@@ -8,23 +8,34 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, Protocol
 
-HEAD: Final = (
+_HEAD: Final = (
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
-"""A request that brings a picows protocol past its handshake; the real one is judged in ``handshake``."""
 
 
-def feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    """Hand bytes to a buffered protocol as a transport would."""
-    assert isinstance(protocol, asyncio.BufferedProtocol)  # noqa: S101  # for the type checker
+def feed(transport: asyncio.Transport, data: bytes) -> None:
+    """Hand bytes to a transport's buffered protocol as the transport would; the protocol may change meanwhile.
+
+    What is left when it is no buffered one any more (the connection is ending) is dropped.
+    """
     at = 0
-    while at < len(data):
-        room = memoryview(protocol.get_buffer(-1))
-        size = min(len(room), len(data) - at)
-        room[:size] = data[at : at + size]
-        at += size
-        protocol.buffer_updated(size)
+    while at < len(data) and isinstance(protocol := transport.get_protocol(), asyncio.BufferedProtocol):
+        at += _put(protocol, data, at)
+
+
+def open_parser(protocol: asyncio.BufferedProtocol, end: ParserEnd) -> None:
+    """Bring a new picows protocol past its handshake; the real one is judged in ``handshake``."""
+    protocol.connection_made(end)
+    _put(protocol, _HEAD, 0)
+
+
+def _put(protocol: asyncio.BufferedProtocol, data: bytes, at: int) -> int:
+    room = memoryview(protocol.get_buffer(-1))
+    size = min(len(room), len(data) - at)
+    room[:size] = data[at : at + size]
+    protocol.buffer_updated(size)
+    return size
 
 
 class FailingSocket(Protocol):

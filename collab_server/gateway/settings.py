@@ -52,6 +52,9 @@ class TransportSettings:
     send_low_water_bytes: int = 64 * KIB
     """Waiting bytes below this, after ``on_full``, call ``on_drained``."""
 
+    stall_timeout_s: float = 60.0
+    """A connection that stays full for this long is closed with 1013. 0 = no limit."""
+
     send_buffer_bytes_max: int = 32 * MIB
     """Waiting bytes that a full connection may reach. The frame that would cross it closes with 1013."""
 

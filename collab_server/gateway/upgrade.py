@@ -302,7 +302,6 @@ class _UpgradeProtocol(asyncio.Protocol):
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         self._transport: asyncio.Transport
         self._next: asyncio.BaseProtocol | None = None
-        self._has_head = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; uvicorn sets this protocol on it later."""
@@ -311,12 +310,12 @@ class _UpgradeProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The rebuilt request head; then, until the loop's next turn, perhaps first frames."""
-        if not self._has_head:
-            self._has_head = True
+        if self._next is None:
             self._next = self.home.accept(self._transport, data, b"")
             asyncio.get_running_loop().call_soon(self._step_aside)
-        elif self._next is not None:
-            feed(self._next, data)
+        else:
+            self._step_aside()
+            feed(self._transport, data)
 
     def _step_aside(self) -> None:
         if self._next is not None and self._transport.get_protocol() is self:

@@ -31,7 +31,7 @@ from collab_server.gateway.keepalive import Keepalive
 from collab_server.gateway.linger import Linger
 from collab_server.gateway.messages import MessageJoiner
 from collab_server.gateway.observer import TransportObserver
-from collab_server.gateway.parserend import HEAD, SILENT, ParserEnd, feed
+from collab_server.gateway.parserend import SILENT, ParserEnd, feed, open_parser
 from collab_server.gateway.settings import TransportSettings
 from collab_server.wire.frame import Frame
 
@@ -110,16 +110,18 @@ class Socket(WSListener):
         "_code",
         "_data_at",
         "_deflate_max",
-        "_failure",
+        "_full_since",
         "_grown",
         "_handler",
+        "_has_failed",
         "_heard",
         "_home",
         "_inflates",
-        "_is_full",
         "_is_paused",
         "_joiner",
+        "_parser",
         "_parser_end",
+        "_parser_room",
         "_state",
         "_transport",
         "request",
@@ -136,15 +138,17 @@ class Socket(WSListener):
         self._code = rfc6455.ABNORMAL
         self._heard = True
         self._data_at = home.loop.time()
-        self._is_full = False
+        self._full_since: float | None = None
         self._is_paused = False
         self._grown = False
-        self._failure: PeerError | None = None
+        self._has_failed = False
         self._close_timer: asyncio.TimerHandle | None = None
         self._joiner: MessageJoiner | None = None
         self._inflates = agreement is not None
         self._deflate_max = deflate_bytes_max(agreement, home.settings)
+        self._parser: asyncio.BufferedProtocol | None = None
         self._parser_end: ParserEnd | None = None
+        self._parser_room = 0
         transport.set_write_buffer_limits(
             home.settings.send_high_water_bytes, home.settings.send_low_water_bytes
         )
@@ -189,8 +193,7 @@ class Socket(WSListener):
         self._state = _State.CLOSING
         self._write_close(code, reason)
         self.resume_reading()
-        loop, timeout_s = self._home.loop, self._home.settings.close_timeout_s
-        self._close_timer = loop.call_later(timeout_s, self._transport.abort)
+        self._cut_later()
 
     def abort(self) -> None:
         """Cut the connection now, without a close frame; what waits to be sent is dropped."""
@@ -213,8 +216,16 @@ class Socket(WSListener):
 
     # -- for the keepalive wheel
 
-    def take_heard(self) -> bool:
-        """Whether anything was received since the last call."""
+    def take_heard(self, now: float) -> bool:
+        """Whether anything was received since the last call, be it a part of a frame.
+
+        A client in the middle of a long frame cannot answer a ping; what shows it is the parser's buffer.
+        """
+        room = 0 if self._parser is None else len(memoryview(self._parser.get_buffer(-1)))
+        if room != self._parser_room:
+            self._parser_room = room
+            self._heard = True
+            self._data_at = now
         heard, self._heard = self._heard, False
         return heard
 
@@ -226,13 +237,17 @@ class Socket(WSListener):
         """Time since the last data message."""
         return now - self._data_at
 
+    def stalled_s(self, now: float) -> float:
+        """For how long more than the high-water mark has been waiting; 0 when it is not."""
+        return 0.0 if self._full_since is None or self._state is not _State.OPEN else now - self._full_since
+
     def ping(self) -> None:
         """Send a ping without payload."""
         self._transport.write(_PING_FRAME)
 
-    def give_up(self, reason: str) -> None:
-        """Close for silence."""
-        self._fail(CloseCode.SILENT, reason)
+    def give_up(self, error: PeerError) -> None:
+        """Close for the peer's silence or slowness."""
+        self._fail(error.close_code, error.reason)
 
     # -- the way in: called by picows, and by whoever accepted the connection
 
@@ -243,11 +258,15 @@ class Socket(WSListener):
         """
         self._handler = handler
         self._home.observer.opened()
-        protocol = self._new_parser()
-        self._transport.set_protocol(protocol)
-        self._guard(handler.on_open, self)
-        if pipelined and self._state is not _State.ENDED:
-            feed(protocol, pipelined)
+        self._set_parser()
+        try:
+            handler.on_open(self)
+        except PeerError as error:
+            self._fail(error.close_code, error.reason)
+        except Exception:
+            log.exception("a socket's handler failed")
+            self._fail(CloseCode.INTERNAL_ERROR, "internal error")
+        feed(self._transport, pipelined)
         return self._transport.get_protocol()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -270,7 +289,7 @@ class Socket(WSListener):
             self._grown = True
         if self._grown and frame.last_in_buffer and not frame.tail_size and self._state is _State.OPEN:
             self._grown = False
-            self._transport.set_protocol(self._new_parser())
+            self._set_parser()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The TCP connection is gone."""
@@ -278,22 +297,22 @@ class Socket(WSListener):
 
     def pause_writing(self) -> None:
         """The high-water mark was crossed."""
-        if not self._is_full:
-            self._is_full = True
+        if self._full_since is None:
+            self._full_since = self._home.loop.time()
             if self._handler is not None and self._state is _State.OPEN:
                 self._guard(self._handler.on_full)
 
     def resume_writing(self) -> None:
         """The low-water mark was reached."""
-        if self._is_full:
-            self._is_full = False
+        if self._full_since is not None:
+            self._full_since = None
             if self._handler is not None and self._state is _State.OPEN:
                 self._guard(self._handler.on_drained)
 
     def parser_failed(self, code: int, reason: str) -> None:
         """A broken frame. picows still delivers the one before it, so this waits for the loop's next turn."""
-        if self._failure is None and self._state is not _State.ENDED:
-            self._failure = PeerError(reason)
+        if not self._has_failed and self._state is not _State.ENDED:
+            self._has_failed = True
             self._home.loop.call_soon(self._fail, code, reason)
 
     def lost(self) -> None:
@@ -302,9 +321,7 @@ class Socket(WSListener):
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
-        if self._parser_end is not None:
-            self._parser_end.socket = None
-            self._parser_end = None
+        self._drop_parser()
         self._joiner = None
         self._home.forget(self)
         self._finish(self._code, clean=False)
@@ -322,7 +339,7 @@ class Socket(WSListener):
         if kind is _PING:
             # A peer that sends pings and reads nothing must not fill the buffer with pongs (section 5.5.3
             # allows to answer only the latest).
-            if not self._is_full:
+            if self._full_since is None:
                 payload = frame.get_payload_as_bytes()
                 self._transport.write(rfc6455.header(rfc6455.FIN | rfc6455.PONG, len(payload)) + payload)
         elif kind is _CLOSE:
@@ -367,7 +384,7 @@ class Socket(WSListener):
         size = len(payload)
         transport = self._transport
         if (
-            self._is_full
+            self._full_since is not None
             and transport.get_write_buffer_size() + size > self._home.settings.send_buffer_bytes_max
         ):
             self._overflow()
@@ -404,12 +421,20 @@ class Socket(WSListener):
         self._state = _State.ENDED
         transport = self._transport
         if transport.is_closing():
+            # The peer is gone, or takes nothing of what waits for it.
+            self._cut_later()
             return
         self.resume_reading()
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
+        self._drop_parser()
         Linger(transport, self._home.settings.close_timeout_s, self.lost)
+
+    def _cut_later(self) -> None:
+        if self._close_timer is None:
+            loop, timeout_s = self._home.loop, self._home.settings.close_timeout_s
+            self._close_timer = loop.call_later(timeout_s, self._transport.abort)
 
     def _finish(self, code: int, clean: bool) -> None:  # call_soon hands it by position
         handler, self._handler = self._handler, None
@@ -431,12 +456,15 @@ class Socket(WSListener):
             log.exception("a socket's handler failed")
             self._home.loop.call_soon(self._fail, CloseCode.INTERNAL_ERROR, "internal error")
 
-    def _new_parser(self) -> asyncio.BaseProtocol:
-        """A picows protocol past its handshake, with a read buffer of the first size."""
-        settings = self._home.settings
+    def _drop_parser(self) -> None:
         if self._parser_end is not None:
             self._parser_end.socket = None
-        end = self._parser_end = ParserEnd()
+        self._parser = self._parser_end = None
+
+    def _set_parser(self) -> None:
+        """Read through a new picows protocol, past its handshake, with a read buffer of the first size."""
+        self._drop_parser()
+        settings = self._home.settings
         protocol: asyncio.BufferedProtocol = WSProtocol(
             None,  # host and port: of a client
             None,  # path: of a client
@@ -454,16 +482,17 @@ class Socket(WSListener):
             None,  # extra headers
             settings.read_buffer_bytes,
         )
-        protocol.connection_made(end)
-        feed(protocol, HEAD)
+        end = ParserEnd()
+        open_parser(protocol, end)
         end.socket = self
-        return protocol
+        self._parser, self._parser_end = protocol, end
+        self._transport.set_protocol(protocol)
 
 
 def deflate_bytes_max(agreement: Agreement | None, settings: TransportSettings) -> int:
-    """The longest payload that may be compressed for this peer; 0 if none."""
+    """The longest payload that may be compressed for this peer; -1 if none."""
     if agreement is None:
-        return 0
+        return -1
     if agreement.server_window_bits == WINDOW_BITS_MAX:
         return settings.deflate_up_to_bytes
     return min(settings.deflate_up_to_bytes, 1 << agreement.server_window_bits)
