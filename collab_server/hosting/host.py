@@ -1,0 +1,324 @@
+"""One room on this node: the pure room core with a clock, sockets to write to and a journal to save in.
+
+Everything here runs on the event loop's thread and nothing waits. The room says when it wants to be flushed;
+the host calls it then, writes what it says to the peers, puts what is new into the journal, and answers
+those who asked "is it saved?" when the journal says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from collab_server.errors import BusyError, CloseCode, GoneError, PeerError
+from collab_server.hosting.acks import Acks
+from collab_server.hosting.journal import Journal
+from collab_server.hosting.peer import Peer
+from collab_server.hosting.settings import Ack, HostingSettings
+from collab_server.room.member import Member
+from collab_server.room.room import Flush, Room
+from collab_server.telemetry.metrics import Kind, Metrics
+from collab_server.wire.frame import Frame
+from persistence.errors import StoreError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Held:
+    """What a peer with a full socket gets when it has drained."""
+
+    since: float
+    frames: deque[Frame]
+    state_vector: bytes | None = None
+    """Its newest step 1 that is not answered yet."""
+
+
+class Host:
+    """One room on this node.
+
+    ``on_quiet`` is called when the last peer has left, ``on_ended`` when the room must be dropped (deleted,
+    or broken): by then every peer has been closed.
+    """
+
+    def __init__(
+        self,
+        room: Room,
+        journal: Journal,
+        settings: HostingSettings,
+        metrics: Metrics,
+        *,
+        wall_clock_ms: Callable[[], int],
+        on_quiet: Callable[[Host], None],
+        on_ended: Callable[[Host], None],
+    ) -> None:
+        self.name = room.name
+        self.room = room
+        self.peers: dict[Member, Peer] = {}
+        self.journal_bytes = 0
+        self.pins = 0
+        """Callers that hold the room open; it stays while there are any."""
+        self.rows_since_compaction = 0
+        self.bytes_since_compaction = 0
+        self.ended = False
+        self._journal = journal
+        self._settings = settings
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._wall_clock_ms = wall_clock_ms
+        self._on_quiet = on_quiet
+        self._on_ended = on_ended
+        self._acks = Acks()
+        self._held: dict[Member, _Held] = {}
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
+
+    # -- what peers do
+
+    def attach(self, peer: Peer) -> None:
+        """Take a peer in and greet it: our step 1, and who is here. Raises PeerError if there is no place."""
+        now = self._loop.time()
+        self.room.join(peer.member, now)
+        self.peers[peer.member] = peer
+        state_vector, awareness = self.room.greeting(peer.member)
+        framing = peer.member.framing
+        peer.send(framing.step1(state_vector))
+        if awareness is not None:
+            peer.send(framing.awareness(awareness))
+        self._schedule()
+
+    def detach(self, peer: Peer, *, goodbye: bool) -> None:
+        """Let a peer go. What it wrote stays. ``goodbye``: it closed in order, so its presence ends now."""
+        if self.peers.pop(peer.member, None) is None:
+            return
+        self._held.pop(peer.member, None)
+        self._acks.forget(peer.member)
+        self.room.leave(peer.member, self._loop.time(), goodbye=goodbye)
+        self._schedule()
+        if not self.peers:
+            self._on_quiet(self)
+
+    def receive_step1(self, peer: Peer, state_vector: bytes) -> None:
+        """Answer with what the peer is missing. Raises PeerError."""
+        held = self._held.get(peer.member)
+        if held is not None:
+            held.state_vector = state_vector
+            return
+        self._flush_edits()
+        answer = self.room.receive_step1(peer.member, state_vector, self._loop.time())
+        peer.send(peer.member.framing.step2(answer))
+        self._metrics.sent[Kind.SYNC_STEP_2].add(len(answer))
+        self._schedule()
+
+    def receive_update(self, peer: Peer, update: bytes) -> None:
+        """Take an edit. Raises PeerError: 4503 while the journal is full and the edit is new."""
+        self.room.refuses_edits = None if self._journal.admits(self) else _STORE_AWAY
+        if self.room.receive_update(peer.member, update, self._loop.time()):
+            self._acks.edited()
+        self._schedule()
+
+    def receive_awareness(self, peer: Peer, payload: bytes) -> None:
+        """Take a peer's presence. Raises PeerError."""
+        self.room.receive_awareness(peer.member, payload, self._loop.time())
+        self._schedule()
+
+    def receive_query_awareness(self, peer: Peer) -> None:
+        """Answer with who is here."""
+        payload = self.room.query_awareness()
+        if payload is not None and peer.member not in self._held:
+            peer.send(peer.member.framing.awareness(payload))
+
+    def receive_sync_status(self, peer: Peer, payload: bytes) -> None:
+        """Answer ``payload`` when all that the peer sent before is committed (or applied, where so set)."""
+        frame = peer.member.framing.sync_status(payload)
+        if self._settings.ack is Ack.APPLIED or self._acks.is_settled:
+            self._send_or_hold(peer.member, frame)
+        else:
+            self._acks.wait(peer.member, frame)
+
+    def peer_full(self, peer: Peer) -> None:
+        """The peer's socket is over its high-water mark: it gets one difference when it has drained."""
+        if peer.member in self.peers and peer.member not in self._held:
+            self._held[peer.member] = _Held(self._loop.time(), deque())
+            self.room.mark_slow(peer.member)
+
+    def peer_drained(self, peer: Peer) -> None:
+        """The peer's socket has room again: bring it up to date in one difference."""
+        held = self._held.pop(peer.member, None)
+        if held is None:
+            return
+        self._flush_edits()
+        now = self._loop.time()
+        update, awareness = self.room.resume(peer.member, now)
+        framing = peer.member.framing
+        if held.state_vector is not None:
+            peer.send(framing.step2(self.room.receive_step1(peer.member, held.state_vector, now)))
+        elif update is not None:
+            peer.send(framing.update(update))
+            self._metrics.resyncs.inc()
+        if awareness is not None:
+            peer.send(framing.awareness(awareness))
+        for frame in held.frames:
+            peer.send(frame)
+        self._schedule()
+
+    # -- what others do
+
+    def receive_remote(self, updates: Iterable[bytes]) -> None:
+        """Take updates that are stored already, and tell the peers what is new in them."""
+        now = self._loop.time()
+        for update in updates:
+            self.room.receive_remote(update, now)
+        self._schedule()
+
+    def encode(self) -> bytes:
+        """The whole document as one update, with all that was received until now."""
+        self._flush_edits()
+        return self.room.log.encode()
+
+    def flush(self) -> None:
+        """Write and journal everything that waits for its window, now."""
+        if not self.ended:
+            self._apply(self.room.flush(self._loop.time(), force=True))
+            self._schedule()
+
+    def close_slow_peers(self, now: float) -> None:
+        """Close the peers whose sockets have been full for too long."""
+        for member, held in list(self._held.items()):
+            if now - held.since > self._settings.slow_member_timeout_s:
+                self.peers[member].close(BusyError("too slow to follow this room", CloseCode.OVERLOADED))
+
+    def end(self, error: PeerError) -> None:
+        """Close every peer with ``error`` and stop. What is in the journal still goes to the store."""
+        if self.ended:
+            return
+        self.ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for peer in list(self.peers.values()):
+            peer.close(error)
+        self._on_ended(self)
+
+    @property
+    def slow_members_count(self) -> int:
+        """How many members wait for their sockets to drain."""
+        return len(self._held)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether nothing is waiting to be committed."""
+        return self._acks.is_settled
+
+    # -- what the journal says
+
+    def on_committed(self, sequence: int) -> None:
+        """Answer everybody whose edits are durable now."""
+        for member, frame in self._acks.committed(sequence):
+            self._send_or_hold(member, frame)
+
+    def on_deleted(self) -> None:
+        """The document was deleted by somebody else."""
+        self.end(GoneError("the document was deleted"))
+
+    def on_unstorable(self, error: StoreError) -> None:
+        """What the peers have is not what can be stored: let them sync again with what is."""
+        self.end(
+            BusyError(f"the store refuses this room: {type(error).__name__}", CloseCode.STORE_UNAVAILABLE)
+        )
+
+    # -- inside
+
+    def _schedule(self) -> None:
+        due = self.room.next_due()
+        if due is None or self.ended:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            return
+        if self._timer is not None:
+            if self._timer_at <= due:
+                # Too early is harmless (a flush with nothing to do), and cheaper than a new timer for each
+                # input.
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        if due <= self._loop.time():
+            self._timer = self._loop.call_soon(self._on_due)
+        else:
+            self._timer = self._loop.call_at(due, self._on_due)
+
+    def _on_due(self) -> None:
+        self._timer = None
+        try:
+            self._apply(self.room.flush(self._loop.time()))
+        except Exception:
+            # Whatever it is, it is this room's own: the others go on, this one starts afresh from the store.
+            log.exception("a room broke", room=self.name)
+            self.end(BusyError("the room had to be opened again", CloseCode.RESET))
+            return
+        self._schedule()
+
+    def _flush_edits(self) -> None:
+        if self.room.has_edits_waiting:
+            self._apply(self.room.flush(self._loop.time(), force=True))
+
+    def _apply(self, flush: Flush) -> None:
+        sequence = 0
+        if flush.journal is not None:
+            sequence = self._journal.put(self, flush.journal, flush.authors, self._wall_clock_ms())
+            self._acks.flushed(sequence)
+            self.rows_since_compaction += 1
+            self.bytes_since_compaction += len(flush.journal)
+        if flush.update is not None:
+            self._broadcast(flush, flush.update, sequence)
+        for member, nulls in flush.awareness_private:
+            self.peers[member].send(member.framing.awareness(nulls))
+        if flush.awareness is not None:
+            frames: dict[object, Frame] = {}
+            for member in flush.awareness_recipients:
+                key = member.framing.key
+                frame = frames.get(key)
+                if frame is None:
+                    frame = frames[key] = member.framing.awareness(flush.awareness)
+                self.peers[member].send(frame)
+            recipients = len(flush.awareness_recipients)
+            self._metrics.sent[Kind.AWARENESS].add(len(flush.awareness) * recipients, recipients)
+        for member, difference in flush.late:
+            self.peers[member].send(member.framing.update(difference))
+
+    def _broadcast(self, flush: Flush, update: bytes, sequence: int) -> None:
+        frames: dict[object, Frame] = {}
+        peers = self.peers
+        for member in flush.recipients:
+            key = member.framing.key
+            frame = frames.get(key)
+            if frame is None:
+                frame = frames[key] = member.framing.update(update)
+            peers[member].send(frame)
+        for member in flush.echo:
+            if self._settings.ack is Ack.APPLIED or not sequence:
+                self._send_or_hold(member, member.framing.update(update))
+            else:
+                self._acks.wait(member, member.framing.update(update))
+        metrics = self._metrics
+        metrics.delivery_seconds.observe(self._loop.time() - flush.received_at)
+        metrics.flush_window_seconds.observe(flush.window_ms / 1000)
+        metrics.flush_recipients.observe(len(flush.recipients))
+        metrics.sent[Kind.UPDATE].add(len(update) * len(flush.recipients), len(flush.recipients))
+
+    def _send_or_hold(self, member: Member, frame: Frame) -> None:
+        held = self._held.get(member)
+        if held is None:
+            self.peers[member].send(frame)
+        elif len(held.frames) < self._settings.held_frames_max:
+            held.frames.append(frame)
+        else:
+            self.peers[member].close(BusyError("too slow to read its acknowledgements", CloseCode.OVERLOADED))
+
+
+_STORE_AWAY = BusyError("the store cannot take edits of this room now", CloseCode.STORE_UNAVAILABLE)

@@ -1,0 +1,53 @@
+"""What hosting needs to know, parsed elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Ack(Enum):
+    """When an edit is acknowledged."""
+
+    COMMITTED = "committed"
+    """After the store has committed it: it survives the death of this machine's processes."""
+    APPLIED = "applied"
+    """As soon as the room has it in memory: faster, and lost if the process dies before the commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """Bounds and pace of the group commit."""
+
+    group_bytes_max: int = 8 * 1024 * 1024
+    group_entries_max: int = 10_000
+    journal_bytes_max: int = 256 * 1024 * 1024
+    """Bytes waiting for the store on this node; past it, edits are refused with 4503."""
+    room_journal_bytes_max: int = 10 * 1024 * 1024
+    """The same for one room."""
+    retry_min_ms: int = 50
+    retry_max_ms: int = 5_000
+    stall_s: float = 5.0
+    """A commit that takes longer turns ``/ready`` red."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostingSettings:
+    """Bounds and pace of the rooms on this node."""
+
+    ack: Ack = Ack.COMMITTED
+    rooms_max: int = 50_000
+    room_quiet_evict_s: float = 60.0
+    held_frames_max: int = 10_000
+    """Acknowledgements kept for a member whose socket is full; past it the member is closed."""
+    slow_member_timeout_s: float = 60.0
+    """A member whose socket has been full for so long is closed with 1013."""
+    settle_timeout_s: float = 5.0
+    """How long opening a room may wait for the commit of what its last life on this node left behind."""
+    compact_after_updates: int = 500
+    compact_after_bytes: int = 1024 * 1024
+    compact_in_worker_bytes: int = 16 * 1024
+    """Smaller documents are compacted in place: it takes less than a worker's answer."""
+    store_timeout_s: float = 10.0
+    store_notice_poll_ms: float = 1_000
+    store_ping_s: float = 5.0

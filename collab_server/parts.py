@@ -1,0 +1,116 @@
+"""What each part of the server gets of the settings. One function a part, nothing else."""
+
+from __future__ import annotations
+
+from collab_server.config import Settings
+from collab_server.gateway.plain import PlainSettings
+from collab_server.gateway.settings import TransportSettings
+from collab_server.hosting.settings import Ack, HostingSettings, JournalSettings
+from collab_server.room.settings import RoomSettings
+from collab_server.telemetry.metrics import Metrics
+from collab_server.views.pool import ViewPool
+from collab_server.ydoc.bounds import Bounds
+
+_COMPACTION_TIMEOUT_S = 300.0
+
+
+def bounds(settings: Settings) -> Bounds:
+    """What an update may be."""
+    return Bounds(
+        update_bytes_max=settings.frame_bytes_max,
+        nesting_depth_max=settings.nesting_depth_max,
+        state_vector_entries_max=settings.state_vector_entries_max,
+        document_bytes_max=settings.room_bytes_max,
+        pending_bytes_max=settings.pending_bytes_max,
+    )
+
+
+def room(settings: Settings) -> RoomSettings:
+    """The pace and the bounds of one room."""
+    return RoomSettings(
+        flush_window_max_ms=settings.flush_window_max_ms,
+        awareness_window_ms=settings.awareness_window_ms,
+        presence_grace_s=settings.presence_grace_s,
+        presence_timeout_s=settings.presence_timeout_s,
+        join_patience_ms=settings.join_patience_ms,
+        members_max=settings.members_per_room_max,
+        awareness_bytes_max=settings.awareness_bytes_max,
+        tail_bytes_max=settings.room_tail_bytes_max,
+        room_bytes_max=settings.room_bytes_max,
+        bounds=bounds(settings),
+    )
+
+
+def hosting(settings: Settings) -> HostingSettings:
+    """The pace and the bounds of all rooms of a node."""
+    return HostingSettings(
+        ack=Ack(settings.ack.value),
+        rooms_max=settings.rooms_max,
+        room_quiet_evict_s=settings.room_quiet_evict_s,
+        slow_member_timeout_s=settings.connection_slow_max_s,
+        compact_after_updates=settings.compact_after_updates,
+        compact_after_bytes=settings.compact_after_bytes,
+        compact_in_worker_bytes=settings.compact_in_worker_bytes,
+        store_notice_poll_ms=settings.store_notice_poll_ms,
+        store_timeout_s=settings.store_timeout_s,
+    )
+
+
+def journal(settings: Settings) -> JournalSettings:
+    """The bounds of the way into the store."""
+    return JournalSettings(
+        journal_bytes_max=settings.journal_bytes_max,
+        room_journal_bytes_max=settings.room_buffered_bytes_max,
+        stall_s=settings.store_timeout_s,
+    )
+
+
+def plain(settings: Settings) -> PlainSettings:
+    """The bounds of one connection of the plain dialect."""
+    return PlainSettings(
+        frame_bytes_max=settings.frame_bytes_max,
+        room_name_bytes_max=settings.room_name_bytes_max,
+        message_rate_max_per_s=settings.message_rate_max_per_s,
+        message_burst_max=settings.message_burst_max,
+        message_flood_max_s=settings.message_flood_max_s,
+        silence_timeout_s=settings.silence_timeout_s,
+        keepalive_s=settings.keepalive_s,
+    )
+
+
+def view_pool(settings: Settings, metrics: Metrics) -> ViewPool:
+    """Workers for those who look at documents."""
+    return ViewPool(
+        settings.view_workers,
+        timeout_s=settings.view_timeout_s,
+        memory_bytes_max=settings.view_memory_bytes_max,
+        queue_max=settings.view_queue_max,
+        on_done=metrics.view_seconds.observe,
+        on_failed=metrics.count_view_failure,
+    )
+
+
+def compaction_pool(settings: Settings) -> ViewPool:
+    """A worker of its own for compaction, so that nobody who looks at documents can hold it up."""
+    return ViewPool(
+        1, timeout_s=_COMPACTION_TIMEOUT_S, memory_bytes_max=settings.view_memory_bytes_max, queue_max=1
+    )
+
+
+def transport(settings: Settings) -> TransportSettings:
+    """The bounds of one socket."""
+    return TransportSettings(
+        message_bytes_max=settings.frame_bytes_max,
+        head_timeout_s=settings.handshake_timeout_s,
+        connections_max=settings.connections_max,
+        ping_interval_s=settings.ping_interval_s,
+        pong_timeout_s=settings.pong_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        close_timeout_s=settings.close_timeout_s,
+        send_high_water_bytes=settings.connection_buffered_bytes_high,
+        send_low_water_bytes=settings.connection_buffered_bytes_high // 4,
+        send_buffer_bytes_max=settings.connection_buffered_bytes_max,
+        deflate=settings.compress_level > 0,
+        deflate_from_bytes=settings.compress_min_bytes,
+        deflate_level=max(1, settings.compress_level),
+    )

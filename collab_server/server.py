@@ -1,0 +1,340 @@
+"""Assembly: which part gets which, in which order they start, and in which order they stop.
+
+Start: bind the ports, open the store, then the rooms' machinery, then the sockets, and only then say that we
+are here. Stop: say "not ready", stop listening, save everything, tell the clients to come back, save what
+they said meanwhile, and let go of the store last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Coroutine, Iterator
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from collab_server import parts
+from collab_server.api.operations import operations_app
+from collab_server.api.public import public_app
+from collab_server.config import Addresses, Settings
+from collab_server.errors import CloseCode, ConfigError
+from collab_server.gateway.plain import PlainGateway
+from collab_server.gateway.upgrade import WebSocketServer
+from collab_server.hosting.compactor import Compactor
+from collab_server.hosting.documents import Documents
+from collab_server.hosting.janitor import Janitor, NoticeReader, StoreWatch
+from collab_server.hosting.journal import Journal
+from collab_server.hosting.registry import Registry
+from collab_server.telemetry import logs
+from collab_server.telemetry.connections import ConnectionCounts
+from collab_server.telemetry.loop import GcPauses, LoopHealth, settle_gc
+from collab_server.telemetry.metrics import Metrics
+from collab_server.version import version
+from persistence.errors import StoreError, StoreUrlError
+from persistence.urls import open_store
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings, on_started: Callable[[Addresses], None]) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. A second signal ends the process at once.
+
+    Raises ConfigError when the server cannot start with these settings.
+    """
+    logs.set_up(settings.log_format, settings.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, on_started))
+
+
+async def _serve(settings: Settings, on_started: Callable[[Addresses], None]) -> int:
+    stopping = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    node = Node(settings)
+    try:
+        addresses = await node.start(on_broken=stopping.set)
+        on_started(addresses)
+        await stopping.wait()
+    finally:
+        exit_code = await node.stop()
+    return exit_code
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Node:
+    """One server process: everything that it is made of, wired. Start it once, stop it once."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Wire the parts. Raises ConfigError for a store's address that is none."""
+        loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._draining = False
+        self._broken = False
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._web: list[_WebServer] = []
+        self._on_broken: Callable[[], None] = lambda: None
+        self._metrics = metrics = Metrics(version())
+        try:
+            self._store = open_store(settings.store)
+        except StoreUrlError as error:
+            raise ConfigError(str(error)) from error
+        bounds, hosting = parts.bounds(settings), parts.hosting(settings)
+        self._views = parts.view_pool(settings, metrics)
+        self._compaction = parts.compaction_pool(settings)
+        self._journal = Journal(
+            self._store, parts.journal(settings), metrics, clock=loop.time, random=random.random
+        )
+        self._compactor = Compactor(self._store, self._compaction, bounds, hosting, metrics)
+        self._registry = Registry(
+            self._store,
+            self._journal,
+            self._compactor,
+            hosting,
+            parts.room(settings),
+            bounds,
+            metrics,
+            wall_clock_ms=_wall_clock_ms,
+        )
+        self._janitor = Janitor(self._registry, self._compactor, hosting, clock=loop.time)
+        self._notices = NoticeReader(self._store, self._registry, hosting)
+        self._store_watch = StoreWatch(self._store, hosting, metrics)
+        self._plain = PlainGateway(self._registry, parts.plain(settings), metrics, clock=loop.time)
+        self._sockets = WebSocketServer(
+            self._plain.session, parts.transport(settings), ConnectionCounts(metrics)
+        )
+        self._loop_health = LoopHealth(
+            metrics.loop_lag_seconds, settings.loop_lag_interval_ms / 1000, settings.gc_full_interval_s
+        )
+        self._documents = Documents(self._store, self._registry, self._views.run)
+        self._gc_pauses = GcPauses(metrics.gc_pause_seconds)
+        self._publish_gauges()
+
+    # -- what others ask
+
+    def reasons(self) -> list[str]:
+        """Why this node is not ready for clients, one sentence each; none when it is."""
+        reasons = [self._journal.trouble, self._store_watch.trouble]
+        if self._draining:
+            reasons.append("this node is leaving")
+        if self._broken:
+            reasons.append("a part of this node has failed")
+        return [reason for reason in dict.fromkeys(reasons) if reason is not None]
+
+    # -- start and stop
+
+    async def start(self, on_broken: Callable[[], None]) -> Addresses:
+        """Serve. ``on_broken`` is called when a part has died that the node cannot do without.
+
+        Raises ConfigError when a port is taken, a certificate is wrong, or the store cannot be opened.
+        """
+        settings = self._settings
+        self._on_broken = on_broken
+        public = _bind(settings.host, settings.port, "port")
+        operations = _bind(settings.ops_host, settings.ops_port, "ops_port")
+        try:
+            await self._store.open()
+        except StoreError as error:
+            raise ConfigError(f"the store cannot be opened: {error}") from error
+        self._gc_pauses.__enter__()
+        self._spawn("journal", self._journal.run())
+        self._spawn("compactor", self._compactor.run())
+        self._spawn("janitor", self._janitor.run())
+        self._spawn("notices", self._notices.run())
+        self._spawn("store watch", self._store_watch.run())
+        self._spawn("plain gateway", self._plain.run())
+        self._spawn("loop health", self._loop_health.run())
+        await self._sockets.start()
+        secure = settings.tls_cert is not None
+        scheme = "s" if secure else ""
+        addresses = Addresses(
+            http_url=f"http{scheme}://{_shown_host(settings.host)}:{public.getsockname()[1]}",
+            ws_url=f"ws{scheme}://{_shown_host(settings.host)}:{public.getsockname()[1]}",
+            ops_url=f"http://{_shown_host(settings.ops_host)}:{operations.getsockname()[1]}",
+        )
+        await self._serve_web(
+            public_app(self._documents, self._views, settings), public, sockets=self._sockets, secure=secure
+        )
+        await self._serve_web(operations_app(self._metrics, self), operations)
+        settle_gc()
+        log.info("started", http=addresses.http_url, operations=addresses.ops_url)
+        return addresses
+
+    async def stop(self) -> int:
+        """Save everything and leave, within the drain time; the exit code is 0 if all of it was saved."""
+        self._draining = True
+        saved = True
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                for web in self._web:
+                    web.stop_listening()
+                await self._registry.drain()
+                self._sockets.drain(CloseCode.SERVICE_RESTART, "this node is leaving")
+                await self._sockets.wait_closed()
+                await self._registry.drain()
+        except TimeoutError:
+            saved = False
+            log.error("not everything was saved in time", bytes_waiting=self._journal.bytes_waiting)
+        await self._registry.close()
+        await self._plain.close()
+        for web in self._web:
+            await web.stop()
+        await self._sockets.stop()
+        self._journal.close()
+        await self._end_tasks(saved=saved)
+        await self._views.close()
+        await self._compaction.close()
+        await self._store.close()
+        self._gc_pauses.__exit__(None, None, None)
+        log.info("stopped", saved=saved)
+        return 0 if saved and not self._broken else 1
+
+    # -- inside
+
+    async def _serve_web(
+        self,
+        app: FastAPI,
+        listener: socket.socket,
+        *,
+        sockets: WebSocketServer | None = None,
+        secure: bool = False,
+    ) -> None:
+        settings = self._settings
+        config = uvicorn.Config(
+            app,
+            http=sockets.http_protocol if sockets is not None else "httptools",
+            ws=sockets.ws_protocol if sockets is not None else "none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=settings.accept_backlog_max,
+            timeout_graceful_shutdown=1,
+            ssl_certfile=settings.tls_cert if secure else None,
+            ssl_keyfile=settings.tls_key if secure else None,
+        )
+        try:
+            config.load()
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigError(f"tls_cert or tls_key cannot be used: {error}") from error
+        web = _WebServer(config)
+        self._web.append(web)
+        self._spawn(f"web server {len(self._web)}", web.serve([listener]))
+        await web.listening.wait()
+
+    def _spawn(self, name: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks[name] = task
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """No part may end before it is told to: without one the node would go on half alive."""
+        if self._draining or task.cancelled():
+            return
+        self._broken = True
+        log.critical("a part of the node has ended", part=task.get_name(), exc_info=task.exception())
+        self._on_broken()
+
+    async def _end_tasks(self, *, saved: bool) -> None:
+        journal = self._tasks.pop("journal", None)
+        if journal is not None:
+            if not saved:
+                journal.cancel()
+            await asyncio.gather(journal, return_exceptions=True)
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _publish_gauges(self) -> None:
+        metrics, registry, journal = self._metrics, self._registry, self._journal
+        metrics.rooms.set_function(lambda: registry.rooms_count)
+        metrics.members.set_function(lambda: sum(len(host.peers) for host in registry.hosts))
+        metrics.slow_members.set_function(lambda: sum(host.slow_members_count for host in registry.hosts))
+        metrics.connections.set_function(lambda: len(self._sockets))
+        metrics.journal_entries.set_function(lambda: journal.entries_waiting)
+        metrics.journal_bytes.set_function(lambda: journal.bytes_waiting)
+
+
+class _WebServer(uvicorn.Server):
+    """uvicorn without its own signal handling, which knows when it listens and can stop listening early."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+        self._served = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to ``run``."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to listen, and say so."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until ``stop``."""
+        try:
+            await super().serve(sockets)
+        finally:
+            self.listening.set()
+            self._served.set()
+
+    def stop_listening(self) -> None:
+        """Refuse new connections; those that are open go on."""
+        for server in getattr(self, "servers", ()):
+            server.close()
+
+    async def stop(self) -> None:
+        """End what is still open, and wait for it."""
+        self.should_exit = True
+        await self._served.wait()
+
+
+def _bind(host: str, port: int, key: str) -> socket.socket:
+    """A bound socket. Raises ConfigError with the setting's name."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ConfigError(
+            f"{key.replace('port', 'host')} {host!r} is no address: {error.strerror}"
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Listening at once shows a port that somebody else listens on with SO_REUSEADDR; uvicorn repeats it.
+        listener.listen()
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"{key} {port} on {host} cannot be used: {error.strerror}") from error
+    return listener
+
+
+def _shown_host(host: str) -> str:
+    """The host as it stands in an address that a person opens."""
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
+        return "localhost"
+    return f"[{host}]" if ":" in host else host

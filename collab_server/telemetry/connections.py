@@ -1,0 +1,30 @@
+"""Connections that come and go, as the transport tells it."""
+
+from __future__ import annotations
+
+from collab_server.telemetry.metrics import Metrics, Refusal
+
+
+class ConnectionCounts:
+    """Counts what the transport reports; it implements ``gateway.observer.TransportObserver``."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def opened(self) -> None:
+        """A socket was opened."""
+        self._metrics.accepted.inc()
+
+    def closed(self, code: int, *, clean: bool) -> None:
+        """A socket came to its end."""
+        self._metrics.count_closed(code, by_server=clean)
+
+    def refused(self, status: int) -> None:
+        """A request head was answered with an HTTP error."""
+        self._metrics.count_refused(Refusal.BAD_REQUEST)
+
+    def received(self, size_bytes: int) -> None:
+        """Counted by kind, by those who know the kind."""
+
+    def sent(self, size_bytes: int) -> None:
+        """Counted by kind, by those who know the kind."""
