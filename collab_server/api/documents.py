@@ -60,7 +60,7 @@ def documents_router(documents: Documents, workers: Workers, room_name_bytes_max
         prefix: Annotated[str, Query(description="names that begin so")] = "",
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
     ) -> Response:
-        """The stored documents by name, a page at a time: go on with ``after`` = ``next`` until it is null."""
+        """The stored documents by name, a page at a time: ``next`` is the ``after`` of the next."""
         page = await documents.list_documents(after=after, prefix=prefix, limit=limit)
         return JSONResponse(
             {

@@ -1,0 +1,348 @@
+"""The command line. The only file that prints.
+
+Whatever goes wrong is one line on stderr that begins with ``collab-server:``. The exit code is 0 for done, 1
+for failed, 2 for a command or a setting that makes no sense, 130 for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from collab_server.config import Addresses, LogFormat, Settings, masked_url, shown
+from collab_server.errors import CollabError, ConfigError
+from collab_server.settings_sources import Loaded, load
+from collab_server.settings_tables import aligned, as_data, as_markdown, as_text
+from collab_server.telemetry.logs import without_secrets
+from collab_server.version import version
+from persistence.errors import StoreError, StoreUrlError
+
+NAME = "collab-server"
+CLIENTS_SHOWN = 10
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Failure(click.ClickException):
+    """A command failed; exit code 1."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code."""
+    try:
+        result = _commands.main(args=arguments, prog_name=NAME, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has enough. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except StoreUrlError as error:
+        return _complain(str(error), 2)
+    except (CollabError, StoreError) as error:
+        return _complain(str(error), 1)
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except Exception as error:  # noqa: BLE001 - a person gets a line, never a traceback
+        return _complain(f"internal error: {type(error).__name__}: {error}", 1)
+
+
+def _complain(message: str, exit_code: int) -> int:
+    print(f"{NAME}: {without_secrets(' '.join(message.split()))}", file=sys.stderr)
+    return exit_code
+
+
+def _with_settings(command: Command) -> Command:
+    """One flag for each setting, and --config."""
+    for key, field in reversed(Settings.model_fields.items()):
+        default = "none" if field.default is None else shown(key, field.default)
+        help_text = f"{field.description} Default: {default}"
+        command = click.option(_flag(key), key, metavar="VALUE", help=help_text)(command)
+    return _with_config(command)
+
+
+def _with_store(command: Command) -> Command:
+    """Only --store and --config."""
+    return _with_config(
+        click.option("--store", metavar="URL", help="The store; default: as serve has it.")(command)
+    )
+
+
+def _with_config(command: Command) -> Command:
+    help_text = "A TOML file with settings. Default: COLLAB_CONFIG, or ./collab-server.toml if there is one."
+    return click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _loaded(config_file: str | None, flags: dict[str, Any]) -> Loaded:
+    try:
+        return load(flags, os.environ, config_file)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@click.group(name=NAME, invoke_without_command=True)
+@click.version_option(version(), prog_name=NAME, message="%(prog)s %(version)s")
+@click.pass_context
+def _commands(context: click.Context) -> None:
+    """A real-time collaboration server for Yjs documents."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@_commands.command(short_help="Run the server.")
+@_with_settings
+def serve(config_file: str | None, **flags: Any) -> int:
+    """Run the server until Ctrl-C or SIGTERM.
+
+    Every setting is a flag here, a key of the TOML file, and a variable COLLAB_<KEY> of the environment; flags
+    win, then the environment, then the file.
+    """
+    settings = _loaded(config_file, flags).settings
+    from collab_server.server import run  # noqa: PLC0415 - the other commands start in a tenth of the time
+
+    def on_started(addresses: Addresses) -> None:
+        if settings.log_format is LogFormat.TEXT:
+            print(_welcome(addresses, settings), flush=True)
+
+    return run(settings, on_started)
+
+
+def _welcome(addresses: Addresses, settings: Settings) -> str:
+    rows: list[tuple[str, ...]] = []
+    if settings.playground:
+        rows.append(("  Playground", f"{addresses.http_url}/playground"))
+    rows += [
+        ("  WebSocket", f"{addresses.ws_url}/<room>"),
+        ("  Operations", f"{addresses.ops_url}/health  /ready  /metrics"),
+        ("  Store", masked_url(settings.store)),
+    ]
+    return f"""
+{NAME} {version()} is running.
+
+{aligned(rows)}
+
+Connect with yjs and y-websocket:
+
+  import * as Y from 'yjs'
+  import {{ WebsocketProvider }} from 'y-websocket'
+
+  const doc = new Y.Doc()
+  const provider = new WebsocketProvider('{addresses.ws_url}', 'my-room', doc)
+
+Ctrl-C stops it.
+"""
+
+
+@_commands.command(short_help="Show the settings in force.")
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+@click.option("--markdown", is_flag=True, help="Every setting with its bounds, for documentation.")
+@_with_settings
+def config(config_file: str | None, as_json: bool, markdown: bool, **flags: Any) -> None:
+    """Show the settings in force, and where each value came from."""
+    if markdown:
+        print(as_markdown(), end="")
+        return
+    loaded = _loaded(config_file, flags)
+    print(json.dumps(as_data(loaded), indent=2) if as_json else as_text(loaded))
+
+
+@_commands.group(short_help="Look at and change stored documents.")
+def doc() -> None:
+    """List, show, export, import and delete documents of a store, also while servers use it."""
+
+
+@doc.command("list")
+@click.option("--prefix", default="", help="Only rooms whose names begin so.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_with_store
+def list_command(config_file: str | None, store: str | None, prefix: str, as_json: bool) -> None:
+    """List the documents: name, bytes, waiting updates, last change."""
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+
+    async def work() -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
+        async with admin.opened_store(settings) as opened:
+            async for info in admin.list_documents(opened, prefix):
+                if as_json:
+                    print(
+                        json.dumps(
+                            {
+                                "room": info.room,
+                                "bytes": info.bytes_total,
+                                "updates": info.updates_count,
+                                "created_at_ms": info.created_at_ms,
+                                "changed_at_ms": info.changed_at_ms,
+                            },
+                            ensure_ascii=False,
+                        )
+                    )
+                else:
+                    size, count = str(info.bytes_total), str(info.updates_count)
+                    rows.append((_printable(info.room), size, count, _time(info.changed_at_ms)))
+        return rows
+
+    rows = asyncio.run(work())
+    if rows:
+        print(aligned([("ROOM", "BYTES", "UPDATES", "CHANGED"), *rows]))
+    elif not as_json:
+        print("no documents", file=sys.stderr)
+
+
+@doc.command()
+@click.argument("room")
+@click.option("--json", "as_json", is_flag=True, help="The document itself as JSON.")
+@click.option("--rich", is_flag=True, help="With --json: show formats, embeds and XML trees.")
+@_with_store
+def show(config_file: str | None, store: str | None, room: str, as_json: bool, rich: bool) -> None:
+    """Show what a document holds: sizes, clients, root types; or, with --json, its content."""
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+
+    async def work() -> str:
+        async with admin.opened_store(settings) as opened:
+            if as_json:
+                return await admin.as_json(opened, room, settings, rich=rich)
+            return _outline(await admin.outline(opened, room, settings))
+
+    print(asyncio.run(work()))
+
+
+def _outline(outline: Any) -> str:
+    stored, info = outline.stored, outline.info
+    snapshot_bytes = len(stored.snapshot.data) if stored.snapshot else 0
+    updates_bytes = stored.bytes_total - snapshot_bytes
+    rows: list[tuple[str, ...]] = [
+        ("room", _printable(stored.room)),
+        ("bytes", str(stored.bytes_total)),
+        ("snapshot", f"{snapshot_bytes} bytes"),
+        ("updates", f"{len(stored.updates)} ({updates_bytes} bytes)"),
+    ]
+    if info is not None:
+        rows += [("created", _time(info.created_at_ms)), ("changed", _time(info.changed_at_ms))]
+    clocks = sorted(outline.state_vector.items(), key=lambda entry: -entry[1])
+    rows.append(("clients", str(len(clocks))))
+    rows += [("", f"{client}: {clock}") for client, clock in clocks[:CLIENTS_SHOWN]]
+    if len(clocks) > CLIENTS_SHOWN:
+        rows.append(("", f"and {len(clocks) - CLIENTS_SHOWN} more"))
+    text = aligned(rows)
+    roots = [(_printable(name), kind, str(length)) for name, kind, length in outline.roots]
+    return text + "\n\n" + aligned([("ROOT", "KIND", "LENGTH"), *roots]) if roots else text
+
+
+@doc.command()
+@click.argument("room")
+@click.argument("file")
+@_with_store
+def export(config_file: str | None, store: str | None, room: str, file: str) -> None:
+    """Write a document to FILE as one Yjs update; - is the standard output."""
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+
+    async def work() -> bytes:
+        async with admin.opened_store(settings) as opened:
+            return admin.whole(await admin.existing(opened, room))
+
+    update = asyncio.run(work())
+    if file == "-":
+        sys.stdout.buffer.write(update)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        admin.write_file(Path(file), update)
+    except OSError as error:
+        raise Failure(f"cannot write {file}: {error.strerror}") from error
+    print(f"{len(update)} bytes written to {file}")
+
+
+@doc.command("import")
+@click.argument("room")
+@click.argument("file")
+@click.option("--revive", is_flag=True, help="Also if a document of this name was deleted.")
+@_with_store
+def import_command(config_file: str | None, store: str | None, room: str, file: str, revive: bool) -> None:
+    """Merge a Yjs update from FILE into a document; - is the standard input.
+
+    Members who are connected see it at once.
+    """
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+
+    if not room or len(room.encode("utf-8", "surrogatepass")) > settings.room_name_bytes_max:
+        raise click.UsageError(f"a room's name has 1 to {settings.room_name_bytes_max} bytes")
+    data = admin.checked_update(
+        _read(file, settings.room_bytes_max), "the input" if file == "-" else file, settings
+    )
+
+    async def work() -> None:
+        async with admin.opened_store(settings, create=True) as opened:
+            await admin.import_update(opened, room, data, revive=revive)
+
+    asyncio.run(work())
+    print(f"{len(data)} bytes merged into {_printable(room)}")
+
+
+def _read(file: str, bytes_max: int) -> bytes:
+    try:
+        if file == "-":
+            data = sys.stdin.buffer.read(bytes_max + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                data = opened.read(bytes_max + 1)
+    except OSError as error:
+        raise Failure(f"cannot read {file}: {error.strerror}") from error
+    if len(data) > bytes_max:
+        raise Failure(f"{file} is larger than room_bytes_max ({bytes_max} bytes)")
+    return data
+
+
+@doc.command()
+@click.argument("room")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_with_store
+def delete(config_file: str | None, store: str | None, room: str, yes: bool) -> None:
+    """Delete a document for good. Members who are connected are sent away."""
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+
+    async def work() -> None:
+        async with admin.opened_store(settings) as opened:
+            stored = await admin.existing(opened, room)
+            if not yes:
+                if not sys.stdin.isatty():
+                    raise click.UsageError("add --yes to delete without being asked")
+                click.confirm(f"Delete {_printable(room)} ({stored.bytes_total} bytes) for good?", abort=True)
+            await admin.delete(opened, room)
+
+    asyncio.run(work())
+    print(f"deleted {_printable(room)}")
+
+
+def _printable(text: str) -> str:
+    """A name that cannot move the cursor or colour the terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _time(at_ms: int) -> str:
+    return dt.datetime.fromtimestamp(at_ms / 1000, tz=dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
