@@ -138,7 +138,7 @@ async def test_a_load_does_not_wait_behind_a_commit(store: SqliteStore) -> None:
         with writer.link.writing() as connection:
             connection.execute("update doc set changed_at_ms = 99")
             started.set()
-            gate.wait(60)
+            assert gate.wait(20), "the load waited for this commit"
 
     holding = asyncio.ensure_future(writer.run(hold))
     await asyncio.to_thread(started.wait, 60)

@@ -1,0 +1,1 @@
+"""The load harness and the measurements behind the figures of the README."""
