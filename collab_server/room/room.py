@@ -174,8 +174,7 @@ class Room:
         return answer
 
     def receive_update(self, member: Member, update: bytes, now: float) -> bool:
-        """Take an edit, or the answer to our step 1. True if it brings something new, which a flush will
-        journal.
+        """Take an edit, or the answer to our step 1. True if it is new, so that a flush will journal it.
 
         Raises:
             MalformedError: It cannot be decoded, or is nested too deep.
@@ -224,6 +223,16 @@ class Room:
         self._note_pending(None, novelty)
         if novelty.update is not None:
             self._gather(Novelty(novelty.update, None), None, now)
+
+    def adopt(self, base: bytes, index: bytes, now: float) -> None:
+        """Exchange what the log holds for a compacted base; what that has beyond the log goes to everybody.
+
+        Raises:
+            PeerError: The base cannot be read; nothing has changed.
+        """
+        gained = self.log.adopt(base, index)
+        if gained is not None:
+            self._gather(Novelty(gained, None), None, now)
 
     @property
     def has_edits_waiting(self) -> bool:
