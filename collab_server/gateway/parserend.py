@@ -15,7 +15,7 @@ _HEAD: Final = (
 
 
 def feed(transport: asyncio.Transport, data: bytes) -> None:
-    """Hand bytes to a transport's buffered protocol as the transport would; the protocol may change meanwhile.
+    """Hand bytes to a transport's buffered protocol as the transport would; it may change meanwhile.
 
     What is left when it is no buffered one any more (the connection is ending) is dropped.
     """
@@ -62,7 +62,7 @@ class ParserEnd(asyncio.Transport):
         return 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """The 101 answer to ``HEAD`` (dropped), or a close frame because of a broken frame."""
+        """The 101 answer to ``_HEAD`` (dropped), or a close frame because of a broken frame."""
         if self.socket is not None:
             payload = bytes(data)[2:]
             self.socket.parser_failed(

@@ -201,6 +201,8 @@ class _HeadProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._head_bytes = 0
         self._is_in_head = False
+        self._is_in_message = False
+        self._heads_begun = 0
         self._refusal: tuple[HTTPStatus, str] | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -217,7 +219,8 @@ class _HeadProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """As uvicorn's, and counts the bytes of a head that is not yet whole: its parser has no bound."""
         self._unset_keepalive_if_required()
-        was_in_head = self._is_in_head
+        is_all_head = self._is_in_head or not self._is_in_message
+        self._heads_begun = 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -226,7 +229,7 @@ class _HeadProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(*(self._refusal or (HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")))
             return
-        if self._is_in_head and was_in_head:
+        if self._is_in_head and is_all_head and self._heads_begun <= 1:
             self._head_bytes += len(data)
             if self._head_bytes > self.home.settings.head_bytes_max:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too long")
@@ -234,9 +237,15 @@ class _HeadProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._is_in_head = True
+        self._is_in_head = self._is_in_message = True
+        self._heads_begun += 1
         self._head_bytes = 0
         self._start_clock()
+
+    def on_message_complete(self) -> None:
+        """The body is whole too."""
+        self._is_in_message = False
+        super().on_message_complete()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
@@ -303,9 +312,8 @@ class _UpgradeProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._next: asyncio.BaseProtocol | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the transport; uvicorn sets this protocol on it later."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # for the type checker
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
