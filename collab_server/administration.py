@@ -155,6 +155,11 @@ async def delete(store: Store, room: str) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all. Raises OSError."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        # A folder, which is refused, or a device or pipe, which must not be replaced.
+        path.write_bytes(data)
+        return
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with draft.open("xb") as file:

@@ -82,7 +82,7 @@ def _with_store(command: Command) -> Command:
 
 
 def _with_config(command: Command) -> Command:
-    help_text = "A TOML file with settings. Default: COLLAB_CONFIG, or ./collab-server.toml if there is one."
+    help_text = "A TOML file with settings. Default: COLLAB_CONFIG, or ./collab-server.toml if it is there."
     return click.option("--config", "config_file", metavar="FILE", help=help_text)(command)
 
 
@@ -111,10 +111,11 @@ def _commands(context: click.Context) -> None:
 def serve(config_file: str | None, **flags: Any) -> int:
     """Run the server until Ctrl-C or SIGTERM.
 
-    Every setting is a flag here, a key of the TOML file, and a variable COLLAB_<KEY> of the environment; flags
-    win, then the environment, then the file.
+    Every setting is a flag here, a key of the TOML file, and a variable COLLAB_<KEY> of the environment.
+    Flags win, then the environment, then the file.
     """
     settings = _loaded(config_file, flags).settings
+    _make_default_folder(settings)
     from collab_server.server import run  # noqa: PLC0415 - the other commands start in a tenth of the time
 
     def on_started(addresses: Addresses) -> None:
@@ -122,6 +123,17 @@ def serve(config_file: str | None, **flags: Any) -> int:
             print(_welcome(addresses, settings), flush=True)
 
     return run(settings, on_started)
+
+
+def _make_default_folder(settings: Settings) -> None:
+    """The default store's folder is ours to make; any other that is missing may be a slip of the pen."""
+    if settings.store != Settings.model_fields["store"].default:
+        return
+    folder = Path(settings.store.removeprefix("sqlite:///")).parent
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot make the store's folder {folder}: {error.strerror}") from error
 
 
 def _welcome(addresses: Addresses, settings: Settings) -> str:
@@ -290,6 +302,8 @@ def import_command(config_file: str | None, store: str | None, room: str, file: 
     data = admin.checked_update(
         _read(file, settings.room_bytes_max), "the input" if file == "-" else file, settings
     )
+
+    _make_default_folder(settings)
 
     async def work() -> None:
         async with admin.opened_store(settings, create=True) as opened:
