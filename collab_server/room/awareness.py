@@ -112,6 +112,7 @@ class Presence:
         "_private",
         "_settings",
         "_snapshot",
+        "_untold",
         "_waiting_since",
     )
 
@@ -128,6 +129,8 @@ class Presence:
         node."""
         self._local: set[int] = set()
         """Those of them that other nodes do not know yet."""
+        self._untold: set[int] = set()
+        """Clients that nobody has been told of yet: if they go in the same window, nobody needs to be."""
         self._private: dict[Member, dict[int, int]] = {}
         """Nulls for one member each: client id -> clock."""
         self._waiting_since: float | None = None
@@ -218,6 +221,7 @@ class Presence:
         if not self._live:
             return None
         if self._snapshot is None:
+            self._untold.clear()
             self._snapshot = encode_awareness([client.entry for client in self._live.values()])
         return self._snapshot
 
@@ -230,6 +234,7 @@ class Presence:
         """Everybody who is here, and who has gone since ``told``; None if nothing has changed."""
         if told == self._changes:
             return None
+        self._untold.clear()
         entries = [client.entry for client in self._live.values()]
         entries += [AwarenessEntry(c, clock, None) for c, (clock, at) in self._gone.items() if at > told]
         return encode_awareness(entries) if entries else None
@@ -268,6 +273,9 @@ class Presence:
         sole_author = authors.pop() if len(authors) == 1 else None
         self._changed = {}
         self._local = set()
+        self._untold.clear()
+        while len(self._gone) > self._settings.awareness_tombstones_max:
+            self._forget_oldest()
         return PresenceFlush(payload, publish, sole_author, private)
 
     # -- the rules
@@ -418,6 +426,8 @@ class Presence:
         if member is not None:
             self._own(client, member)
         self._set_due(client, now + self._settings.presence_timeout_s)
+        if client_id not in self._changed:
+            self._untold.add(client_id)
         self._mark(client_id, member, now, local=member is not None)
 
     def _set_state(self, client: _Client, clock: int, state: str, member: Member | None, now: float) -> None:
@@ -437,6 +447,10 @@ class Presence:
         del self._live[client.client]
         self._bytes_total -= client.size
         self._mark(client.client, member, now, local=local)
+        if client.client in self._untold:
+            self._untold.discard(client.client)
+            self._local.discard(client.client)
+            del self._changed[client.client]
         self._gone[client.client] = (clock, self._changes)
         if len(self._gone) > self._settings.awareness_tombstones_max:
             self._forget_oldest()
