@@ -16,9 +16,15 @@ class Bounds:
     document_bytes_max: int = 256 * _MIB
     """All of one document: structs, deletions and pending structs."""
     pending_bytes_max: int = 4 * _MIB
-    """Structs of one document that wait for earlier ones, including a fixed cost for each separate run of them."""
+    """Structs of one document that wait for earlier ones, including a fixed cost for each separate run of
+    them.
+    """
     nesting_depth_max: int = 500
     """Levels of values inside one value, and of shared types inside shared types."""
+    json_values_max: int = 1_000_000
+    """Values in one JSON content (an embed, a format, the old kind of array): checking one builds them all
+    for a moment.
+    """
     state_vector_entries_max: int = 100_000
     """Clients named in one state vector."""
 
@@ -29,6 +35,7 @@ UNBOUNDED = Bounds(
     update_bytes_max=2**53,
     document_bytes_max=2**53,
     pending_bytes_max=2**53,
+    json_values_max=2**53,
     state_vector_entries_max=2**53,
 )
 """For bytes of our own making. Nesting stays bounded: it protects those who read the result."""

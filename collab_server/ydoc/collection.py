@@ -1,9 +1,9 @@
 """Drop what is deleted, as Yjs's own garbage collection does (yjs ``tryGcDeleteSet``, ``Item.gc``).
 
-A deleted struct keeps its place but loses its content (Deleted). One whose parent type is deleted loses its place as well
-(GC): whoever reads it could not find a parent for it. The parent is found through the origins, since only structs
-without origins name it. What hangs in a deleted type counts as deleted whether or not somebody said so: every Yjs
-client deletes it when it takes it in.
+A deleted struct keeps its place but loses its content (Deleted). One whose parent type is deleted loses its
+place as well (GC): whoever reads it could not find a parent for it. The parent is found through the origins,
+since only structs without origins name it. What hangs in a deleted type counts as deleted whether or not
+somebody said so: every Yjs client deletes it when it takes it in.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class _Forest:
 def collect_structs(
     structs: dict[int, list[Struct]], deletes: IdSet
 ) -> tuple[dict[int, list[Struct]], IdSet]:
-    """The structs without the content that is deleted, and the deletions, including those that follow from others."""
+    """The structs without deleted content, and all deletions, those included that follow from others."""
     forest = _Forest(structs, deletes)
     collected: dict[int, list[Struct]] = {}
     implied = IdSet()

@@ -1,4 +1,7 @@
-"""Make one small snapshot of what a store holds of a document. For large ones this runs in a worker process."""
+"""One small snapshot of what a store holds of a document.
+
+For large documents this runs in a worker process.
+"""
 
 from __future__ import annotations
 

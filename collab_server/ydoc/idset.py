@@ -1,8 +1,8 @@
 """Sets of struct ids: what is deleted in a document, or deleted by an update.
 
-Kept per client as two parallel arrays of range starts and ends, sorted, disjoint and not touching: 16 bytes a range,
-whatever somebody sends. Layout on the wire (yjs ``src/utils/DeleteSet.js``): count of clients, then for each: client,
-count of ranges, and start and length of each range, as var-uints.
+Kept per client as two parallel arrays of range starts and ends, sorted, disjoint and not touching: 16 bytes a
+range, whatever somebody sends. Layout on the wire (yjs ``src/utils/DeleteSet.js``): count of clients, then
+for each: client, count of ranges, and start and length of each range, as var-uints.
 """
 
 from __future__ import annotations
@@ -256,7 +256,8 @@ class IdSet:
 def read_spans(data: bytes, at: int) -> tuple[array[int], int]:
     """Read a delete set as flat (client, start, end) triples, as they come, and the position after it.
 
-    Yjs itself writes ranges unsorted and overlapping at times, so they are taken in any order; empty ones are dropped.
+    Yjs itself writes ranges unsorted and overlapping at times, so they are taken in any order; empty ones are
+    dropped.
 
     Raises:
         MalformedError: Truncated, or a range ends beyond the largest clock.

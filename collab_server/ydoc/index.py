@@ -1,7 +1,7 @@
 """The index of a stored base: what a log needs to know of it without walking it.
 
-msgpack of a list, versioned. It is kept beside the base by whoever stores it, says which base it is for, and is of no
-use for any other: then it is ignored and the base is walked.
+A version, a checksum of the rest, then msgpack. It is kept beside the base by whoever stores it, says which
+base it is for, and is of no use for any other: then it is ignored and the base is walked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from array import array
 from dataclasses import dataclass
 from zlib import crc32
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from collab_server.ydoc.pending import Run
 from collab_server.ydoc.pieces import Chunk, ClientPieces
@@ -47,15 +47,17 @@ def write_index(base: bytes, contents: Contents) -> bytes:
             )
         )
     runs = [(run.client, run.clock, run.end, run.at, run.until) for run in contents.pending]
-    packed: bytes = msgpack.packb((_VERSION, len(base), crc32(base), contents.deletes_at, clients, runs))
-    return packed
+    packed: bytes = msgpack.packb((len(base), crc32(base), contents.deletes_at, clients, runs))
+    return bytes((_VERSION,)) + crc32(packed).to_bytes(4, "big") + packed
 
 
 def read_index(base: bytes, index: bytes) -> Contents | None:
     """What an index says of a base; None when it is for another base, of another version, or damaged."""
     try:
-        version, size, checksum, deletes_at, clients, runs = msgpack.unpackb(index)
-        if version != _VERSION or size != len(base) or checksum != crc32(base):
+        if index[0] != _VERSION or int.from_bytes(index[1:5], "big") != crc32(index[5:]):
+            return None
+        size, checksum, deletes_at, clients, runs = msgpack.unpackb(index[5:])
+        if size != len(base) or checksum != crc32(base):
             return None
         pieces: dict[int, ClientPieces] = {}
         for client, at, until, count, last_at, last_clock, marks, depth_clocks, depths, total in clients:
@@ -69,6 +71,6 @@ def read_index(base: bytes, index: bytes) -> Contents | None:
             made.count = total
             made.bytes_total = chunk.size
         pending = [Run(client, clock, end, base, at, until) for client, clock, end, at, until in runs]
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException):
+    except (IndexError, ValueError, TypeError, msgpack.exceptions.UnpackException):
         return None
     return Contents(pieces, pending, deletes_at)

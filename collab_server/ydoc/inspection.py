@@ -1,8 +1,9 @@
 """Look through one update: is it sound, whose structs does it bring, what do they need?
 
-Walks the bytes once. This runs for each keystroke of each client, so its loop makes no object for a struct, and the
-var-ints that every struct has are read in place. What is noted is what a document cannot tell from clocks alone: ids
-of other clients that must be there first, and where a struct hangs elsewhere in the tree than the one before it.
+Walks the bytes once. This runs for each keystroke of each client, so its loop makes no object for a struct,
+and the var-ints that every struct has are read in place. What is noted is what a document cannot tell from
+clocks alone: ids of other clients that must be there first, and where a struct hangs elsewhere in the tree
+than the one before it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ HOLDS_TYPE = 4
 
 _NOTES_MAX = 8192
 """Notes kept for one update; with more of them it is walked a second time instead, which costs no memory."""
+
+_PLACELESS = (GC, SKIP)
 
 _NO_SPANS: array[int] = array("q")
 
@@ -93,7 +96,7 @@ def inspect(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> Inspected:
     try:
         remaining, at = (data[0], 1) if data[0] < 0x80 else read_var_uint(data, 0)
         if remaining:
-            at, plain = _read_sections(data, at, remaining, sections, bounds.nesting_depth_max)
+            at, plain = _read_sections(data, at, remaining, sections, bounds)
         if at + 1 == size and data[at] == 0:
             return Inspected(data, sections, _NO_SPANS, plain)
         spans, at = read_spans(data, at)
@@ -104,8 +107,8 @@ def inspect(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> Inspected:
     return Inspected(data, sections, spans, plain)
 
 
-def _read_sections(
-    data: bytes, at: int, remaining: int, sections: list[Section], depth_max: int
+def _read_sections(  # noqa: C901, PLR0912, PLR0915 - one loop, in one piece, for the sake of speed
+    data: bytes, at: int, remaining: int, sections: list[Section], bounds: Bounds
 ) -> tuple[int, bool]:
     """Read the structs of each client; the position after them, and whether the update is plain."""
     clients: set[int] = set()
@@ -186,7 +189,7 @@ def _read_sections(
                         anchors.clear()
                         needs.clear()
                     anchors += (clock, BESIDE + HOLDS_TYPE if ref == TYPE else BESIDE, origin, origin_clock)
-            elif ref == GC or ref == SKIP:
+            elif ref in _PLACELESS:
                 if info != ref:
                     raise MalformedError("unknown kind of struct")
                 length, at = read_var_uint(data, at)
@@ -221,10 +224,10 @@ def _read_sections(
                         length = len(raw.decode().encode("utf-16-le")) >> 1
                     except UnicodeDecodeError:
                         raise MalformedError("string is not UTF-8") from None
-            elif ref == GC or ref == SKIP:
+            elif ref in _PLACELESS:
                 raise MalformedError("unknown kind of struct")
             else:
-                length, _, at = read_content(data, at, ref, depth_max)
+                length, _, at = read_content(data, at, ref, bounds)
             if not length:
                 raise MalformedError("a struct without length")
             clock += length

@@ -1,11 +1,12 @@
 """Put structs behind each other in the order that causality asks for.
 
-A struct can be taken in when the one before it of the same client is there, and its origin, right origin and parent as
-well (yjs ``Item.getMissing``). Each client is advanced as far as it goes; when it needs another one it is set aside
-until that one has come far enough. So the work is linear in the structs, whatever order they come in.
+A struct can be taken in when the one before it of the same client is there, and its origin, right origin and
+parent as well (yjs ``Item.getMissing``). Each client is advanced as far as it goes; when it needs another one
+it is set aside until that one has come far enough. So the work is linear in the structs, whatever order they
+come in.
 
-One ``Integration`` is one attempt. Nothing that the document holds is changed before ``commit``, except depths, which
-``undo`` takes back.
+One ``Integration`` is one attempt. Nothing that the document holds is changed before ``commit``, except
+depths, which ``undo`` takes back.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collab_server.ydoc.structs import NOBODY, Struct, cut, read_struct, read_st
 
 
 class _Lane:
-    """What one client has to bring: the runs of the update and its pending ones, and where we stand in them."""
+    """The runs of the update and the pending ones of one client, and where we stand in them."""
 
     __slots__ = ("arrived", "arrived_next", "at", "clock", "from_pending", "run", "waiting", "waiting_next")
 
@@ -94,7 +95,7 @@ class Integration:
         self.chunks: dict[int, list[Chunk]] = {}
         """What was taken in."""
         self.whole = True
-        """Whether every struct that arrived was taken in as it was, and nothing else was."""
+        """Whether every struct that arrived was taken in as it was."""
         self.released = False
         """Whether structs that were pending have been taken in."""
         self.left: list[Run] = []
@@ -251,7 +252,10 @@ class Integration:
         return pieces
 
     def _place(self, struct: Struct, client: int, from_pending: bool) -> bool:
-        """Note how deep a struct hangs; False if it must be dropped, since it hangs too deep and nobody is here to blame."""
+        """Note how deep a struct hangs; False if it must be dropped.
+
+        That is so when it hangs too deep and whoever sent it is not here to blame.
+        """
         pieces = self._pieces_of(client)
         if struct.ref == GC:
             return True

@@ -1,8 +1,9 @@
 """What a room holds of its document: the bytes, and enough of an index to answer for them.
 
-A ``DocumentLog`` knows for each client its structs in clock order (a few large chunks and a tail of recent pieces), the
-set of deletions, the structs that wait for earlier ones, and how deep things hang. It never builds a document. An
-edit costs a few comparisons; the whole is a few copies; a difference is a look into one chunk of each client.
+A ``DocumentLog`` knows for each client its structs in clock order (a few large chunks and a tail of recent
+pieces), the set of deletions, the structs that wait for earlier ones, and how deep things hang. It never
+builds a document. An edit costs a few comparisons; the whole is a few copies; a difference is a look into one
+chunk of each client.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Novelty:
 
     def __init__(self, update: bytes | None, journal: bytes | None) -> None:
         self.update = update
-        """What is now part of the document and was not before, for the others; the same object that came in when that
-        was all new. None if there is nothing."""
+        """What is now part of the document and was not before, for the others; the same object that came in
+        when that was all new. None if there is nothing."""
         self.journal = journal
         """What has to be stored: also structs that are pending now. None if there is nothing."""
 
@@ -49,6 +50,17 @@ _NOTHING_NEW = Novelty(None, None)
 
 class DocumentLog:
     """One document as bytes. Not for use from several threads."""
+
+    _CONTENT = (
+        "_pieces",
+        "_pending",
+        "_encoded",
+        "_nested",
+        "_structs_bytes",
+        "deletes",
+        "tail_bytes",
+    )
+    """What ``adopt`` exchanges, beside the entries of the state vector."""
 
     def __init__(self, bounds: Bounds = DEFAULT_BOUNDS) -> None:
         self._bounds = bounds
@@ -70,7 +82,8 @@ class DocumentLog:
     ) -> DocumentLog:
         """The log of a stored document. With an index that fits, the base is not walked.
 
-        What is stored was accepted once: bounds on size do not apply to it, and what hangs too deep is left out.
+        What is stored was accepted once: bounds on size do not apply to it, and what hangs too deep is left
+        out.
 
         Raises:
             MalformedError: The base or an update of the tail is not an update.
@@ -80,10 +93,17 @@ class DocumentLog:
         if contents is not None:
             log._take_contents(base, contents)
         elif base:
-            log._add_trusted(base)
-        for update in tail:
-            log._add_trusted(update)
+            log._add_trusted(base, keep_data=True)
+        log.extend_trusted(tail)
         return log
+
+    def extend_trusted(self, updates: Sequence[bytes]) -> None:
+        """Take in updates that were accepted once.
+
+        Bounds on size do not apply to them, and what hangs too deep is left out.
+        """
+        for update in updates:
+            self._add_trusted(update)
 
     @property
     def pending_bytes(self) -> int:
@@ -103,46 +123,32 @@ class DocumentLog:
             TooBigError: The document, or what waits in it, would be over its bound.
                 After either the log is as it was before.
         """
-        vector = self.state_vector
-        if not inspected.plain:
+        if not self._follows(inspected):
             return self._integrate(inspected, trusted=False)
-        pending = self._pending
-        for section in inspected.sections:
-            client = section.client
-            if section.clock != vector.get(client, 0):
-                return self._integrate(inspected, trusted=False)
-            needs = section.needs
-            for index in range(0, len(needs), 2):
-                if needs[index + 1] >= vector.get(needs[index], 0):
-                    return self._integrate(inspected, trusted=False)
-            if pending.blocked and pending.awaits(client, section.end):
-                return self._integrate(inspected, trusted=False)
-        data = inspected.data
-        fresh = self._fresh_deletes(inspected.spans) if inspected.spans else inspected.spans
-        if not inspected.sections and not fresh:
+        data, sections = inspected.data, inspected.sections
+        spans = fresh = inspected.spans
+        if spans:
+            fresh = self._fresh_deletes(spans)
+        if not sections and not fresh:
             return _NOTHING_NEW
         self._check_size(len(data))
-        for section in inspected.sections:
-            if section.nests or (self._nested and section.anchors):
-                self._note_depths(inspected.sections)
-                break
-        for section in inspected.sections:
-            self._append(section, data)
+        self._append(sections, data)
         if fresh:
             self._delete(fresh)
         self._encoded = None
-        if fresh is not inspected.spans:
-            data = _write(
-                [
-                    (section.client, section.clock, section.count, data[section.at : section.until])
-                    for section in inspected.sections
-                ],
-                fresh,
-            )
+        if fresh is not spans:
+            brought = [
+                (section.client, section.clock, section.count, data[section.at : section.until])
+                for section in sections
+            ]
+            data = _write(brought, fresh)
         return Novelty(data, data)
 
     def encode(self) -> bytes:
-        """The whole document, without pending structs, as one update. The same object until something changes."""
+        """The whole document as one update, without pending structs.
+
+        The same object until something changes.
+        """
         encoded = self._encoded
         if encoded is None:
             parts: list[bytes | memoryview] = [encode_var_uint(len(self._pieces))]
@@ -153,7 +159,7 @@ class DocumentLog:
         return encoded
 
     def since(self, vector: Mapping[int, int]) -> bytes:
-        """What somebody with this state vector lacks, and all deletions (as yjs ``encodeStateAsUpdate`` does).
+        """What somebody with this state vector lacks, and all deletions, as yjs ``encodeStateAsUpdate`` says it.
 
         A short struct that begins before the known clock is sent whole: clients take in the part that they lack.
         """
@@ -172,38 +178,35 @@ class DocumentLog:
         return b"".join(parts)
 
     def fold(self) -> None:
-        """Squash the tail into the base. Costs as much as the tail is long, now and then a copy of what was folded."""
+        """Squash the tail into the base.
+
+        Costs as much as the tail is long, and now and then a copy of what was folded.
+        """
         for pieces in self._pieces.values():
             if pieces.tail:
+                self._encoded = None
                 self._structs_bytes -= pieces.bytes_total
                 _fold(pieces)
                 self._structs_bytes += pieces.bytes_total
         self.tail_bytes = 0
-        self._encoded = None
 
     def adopt(self, base: bytes, index: bytes) -> bytes | None:
         """Exchange what this log holds for a compacted base, and keep what the base does not cover.
 
-        Returns an update with what the base had and the log had not, None if there was no such thing: the others have
-        not seen it either.
+        Returns:
+            What the base had and this log had not, as an update: nobody here has seen it yet.
+            None if there is nothing.
         """
         new = DocumentLog.open(base, index, (), self._bounds)
+        waiting = [run for runs in self._pending.runs.values() for run in runs]
+        rest = [self.since(new.state_vector)]
+        rest += [_write([(run.client, run.clock, _count(run), run.raw())], array("q")) for run in waiting]
         gained = _beyond(new, self)
-        new._add_trusted(self.since(new.state_vector))
-        for runs in self._pending.runs.values():
-            for run in runs:
-                new._add_trusted(_write([(run.client, run.clock, _count(run), run.raw())], array("q")))
-        for name in (
-            "_pieces",
-            "_pending",
-            "_encoded",
-            "_nested",
-            "_structs_bytes",
-            "state_vector",
-            "deletes",
-        ):
+        new.extend_trusted(rest)
+        for name in self._CONTENT:
             setattr(self, name, getattr(new, name))
-        self.tail_bytes = new.tail_bytes
+        self.state_vector.clear()
+        self.state_vector.update(new.state_vector)
         return gained
 
     def index(self) -> bytes:
@@ -245,19 +248,28 @@ class DocumentLog:
         if contents.pending:
             integration = self._start(trusted=True)
             integration.run(contents.pending)
-            self._finish(integration)
+            self._finish(integration, keep_data=True)
 
-    def _add_trusted(self, update: bytes) -> None:
+    def _add_trusted(self, update: bytes, keep_data: bool = False) -> None:
         inspected = inspect(update, UNBOUNDED)
-        if inspected.sections or inspected.spans:
+        if keep_data or not self._follows(inspected):
+            self._integrate(inspected, trusted=True, keep_data=keep_data)
+            return
+        try:
+            self._append(inspected.sections, update)
+        except MalformedError:
             self._integrate(inspected, trusted=True)
+            return
+        if inspected.spans:
+            self._delete(inspected.spans)
+        self._encoded = None
 
     def _start(self, trusted: bool) -> Integration:
         return Integration(
             self._pieces, self.state_vector, self._pending, self._bounds.nesting_depth_max, trusted
         )
 
-    def _integrate(self, inspected: Inspected, trusted: bool) -> Novelty:
+    def _integrate(self, inspected: Inspected, trusted: bool, keep_data: bool = False) -> Novelty:
         """The general way of ``add``: structs that overlap, wait for each other, or set others free."""
         integration = self._start(trusted)
         try:
@@ -267,25 +279,21 @@ class DocumentLog:
                 return _NOTHING_NEW
             if not trusted:
                 self._check_size(len(inspected.data))
-                if (
-                    integration.left
-                    and self._pending.weight + integration.weight_left() > self._bounds.pending_bytes_max
-                ):
-                    raise TooBigError("too much waits for edits that have not come")
+                self._check_pending(integration)
         except (MalformedError, TooBigError):
             integration.undo()
             raise
-        sections = self._finish(integration)
+        sections = self._finish(integration, keep_data)
         if fresh:
             self._delete(fresh)
         self._encoded = None
-        if integration.whole and inspected.plain and fresh is inspected.spans:
+        if integration.whole and not integration.released and inspected.plain and fresh is inspected.spans:
             return Novelty(inspected.data, inspected.data)
         update = _write(sections, fresh) if sections or fresh else None
         return Novelty(update, inspected.data if integration.left or integration.released else update)
 
-    def _finish(self, integration: Integration) -> list[tuple[int, int, int, bytes]]:
-        """Commit an attempt; what it brought, as sections."""
+    def _finish(self, integration: Integration, keep_data: bool = False) -> list[tuple[int, int, int, bytes]]:
+        """Commit an attempt; what it brought, as sections. ``keep_data``: its bytes stay in memory anyway."""
         integration.commit()
         sections = []
         for client, chunks in integration.chunks.items():
@@ -296,40 +304,67 @@ class DocumentLog:
                 raw = chunk.data[chunk.at : chunk.until]
                 raws.append(raw)
                 count += chunk.count
-                self._put(pieces, chunk, raw)
+                self._put(pieces, chunk, raw, keep_data)
             sections.append((client, clock, count, b"".join(raws)))
             if pieces.depths:
                 self._nested = True
         return sections
 
-    def _put(self, pieces: ClientPieces, chunk: Chunk, raw: bytes) -> None:
+    def _put(self, pieces: ClientPieces, chunk: Chunk, raw: bytes, keep_data: bool) -> None:
         size = len(raw)
         pieces.count += chunk.count
         pieces.bytes_total += size
         self._structs_bytes += size
-        if not pieces.tail and (size >= _CHUNK_FROM_BYTES or not pieces.chunks):
-            pieces.chunks.append(chunk)
+        if not pieces.tail and (size >= _CHUNK_FROM_BYTES or (keep_data and not pieces.chunks)):
+            # a chunk keeps all of its bytes object alive, so it must be a good part of it
+            pieces.chunks.append(chunk if keep_data or size * 2 > len(chunk.data) else chunk.moved(raw))
             return
         pieces.tail.append(raw)
         pieces.tail_clocks.append(chunk.clock)
         pieces.tail_counts.append(chunk.count)
         self.tail_bytes += size
 
-    def _append(self, section: Section, data: bytes) -> None:
-        client = section.client
-        pieces = self._pieces.get(client)
-        if pieces is None:
-            pieces = self._pieces[client] = ClientPieces(client)
-        raw = data[section.at : section.until]
-        size = len(raw)
-        pieces.tail.append(raw)
-        pieces.tail_clocks.append(section.clock)
-        pieces.tail_counts.append(section.count)
-        pieces.count += section.count
-        pieces.bytes_total += size
-        self._structs_bytes += size
-        self.tail_bytes += size
-        self.state_vector[client] = section.end
+    def _follows(self, inspected: Inspected) -> bool:
+        """Whether each struct comes right after what is known, needs nothing else, and sets nobody free."""
+        if not inspected.plain:
+            return False
+        vector, pending = self.state_vector, self._pending
+        for section in inspected.sections:
+            if section.clock != vector.get(section.client, 0):
+                return False
+            needs = section.needs
+            for index in range(0, len(needs), 2):
+                if needs[index + 1] >= vector.get(needs[index], 0):
+                    return False
+            if pending.blocked and pending.awaits(section.client, section.end):
+                return False
+        return True
+
+    def _append(self, sections: Sequence[Section], data: bytes) -> None:
+        """Add sections that follow what is known.
+
+        Raises:
+            MalformedError: They hang too deep; then nothing is added.
+        """
+        for section in sections:
+            if section.nests or (self._nested and section.anchors):
+                self._note_depths(sections)
+                break
+        for section in sections:
+            client = section.client
+            pieces = self._pieces.get(client)
+            if pieces is None:
+                pieces = self._pieces[client] = ClientPieces(client)
+            raw = data[section.at : section.until]
+            size = len(raw)
+            pieces.tail.append(raw)
+            pieces.tail_clocks.append(section.clock)
+            pieces.tail_counts.append(section.count)
+            pieces.count += section.count
+            pieces.bytes_total += size
+            self._structs_bytes += size
+            self.tail_bytes += size
+            self.state_vector[client] = section.end
 
     def _fresh_deletes(self, spans: array[int]) -> array[int]:
         """The deletions that are new; the very same object if all are."""
@@ -361,8 +396,17 @@ class DocumentLog:
         if self.bytes_total + more > self._bounds.document_bytes_max:
             raise TooBigError("document too big")
 
+    def _check_pending(self, integration: Integration) -> None:
+        weight = self._pending.weight + integration.weight_left()
+        if integration.left and weight > self._bounds.pending_bytes_max:
+            raise TooBigError("too much waits for edits that have not come")
+
     def _note_depths(self, sections: Sequence[Section]) -> None:
-        """Note how deep the structs of these sections hang. Raises MalformedError, and leaves nothing noted then."""
+        """Note how deep the structs of these sections hang.
+
+        Raises:
+            MalformedError: Too deep; then nothing is noted.
+        """
         made: list[tuple[ClientPieces, int, int]] = []
         new: dict[int, ClientPieces] = {}
         for section in sections:

@@ -1,8 +1,8 @@
 """Structs that came before what they need, kept apart until it has come.
 
-Each client's pending structs are runs of bytes, sorted by clock. What the first of them waits for stands in a heap
-under the client that must bring it, so that an edit looks at nothing here unless somebody waits for exactly its
-client. The wait is over when that client's clock has reached the needed one.
+Each client's pending structs are runs of bytes, sorted by clock. What the first of them waits for stands in a
+heap under the client that must bring it, so that an edit looks at nothing here unless somebody waits for
+exactly its client. The wait is over when that client's clock has reached the needed one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from heapq import heappop, heappush
 from collab_server.ydoc.idset import IdSet
 
 RUN_OVERHEAD_BYTES = 256
-"""What a run costs beside its bytes; counted against the bound, so that many tiny runs are as dear as they are."""
+"""What a run costs beside its bytes; counted against the bound, so that many tiny runs are as dear as they
+are.
+"""
 
 _JOIN_BELOW_BYTES = 4096
 """A run that goes on where a shorter one than this ends is joined with it."""
@@ -55,8 +57,13 @@ class Pending:
         self.blocked: dict[int, tuple[int, int]] = {}
         """For each client with runs: the client and the clock that it waits for."""
         self._waits: dict[int, list[tuple[int, int]]] = {}
-        """For each awaited client a heap of (clock, who waits); entries that no longer hold are passed over."""
+        """For each awaited client a heap of (clock, who waits); entries that no longer hold are passed
+        over.
+        """
         self.ids = IdSet()
+        """What has come. Ids that were released stay in it while their client has runs: nobody asks for them
+        again.
+        """
         self.bytes_total = 0
         self.runs_total = 0
 
@@ -77,7 +84,10 @@ class Pending:
             heappush(self._waits.setdefault(on, []), (clock, client))
 
     def waiting_for(self, client: int, clock: int) -> list[int]:
-        """Who waits for this client to reach this clock or one below it. They stay noted until they are unblocked."""
+        """Who waits for this client to reach this clock or one below it.
+
+        They stay noted until they are unblocked.
+        """
         waits = self._waits.get(client)
         if waits is None:
             return []
@@ -124,10 +134,4 @@ class Pending:
         if not runs:
             del self.runs[client]
             self.blocked.pop(client, None)
-        if gone:
-            self._recount(client)
-
-    def _recount(self, client: int) -> None:
-        spans = [(run.clock, run.end) for run in self.runs.get(client, ())]
-        self.ids.remove_client(client)
-        self.ids.add_all(client, spans)
+            self.ids.remove_client(client)

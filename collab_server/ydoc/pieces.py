@@ -1,7 +1,7 @@
 """The structs of one client as pieces of bytes, in clock order and without a gap.
 
-A document's structs are kept here: a few large chunks, each with marks that lead to any clock without a walk from
-its beginning, and a tail of what has come since, one piece for each update.
+A document's structs are kept here: a few large chunks, each with marks that lead to any clock without a walk
+from its beginning, and a tail of what has come since, one piece for each update.
 """
 
 from __future__ import annotations
@@ -51,6 +51,16 @@ class Chunk:
         self.last_clock = struct.clock
         self.until = struct.until
         self.count += 1
+
+    def moved(self, data: bytes) -> Chunk:
+        """The same structs, which ``data`` holds and nothing else."""
+        made = Chunk(data, 0, self.clock)
+        made.until, made.count = len(data), self.count
+        made.last_at, made.last_clock = self.last_at - self.at, self.last_clock
+        marks = self.marks
+        for index in range(0, len(marks), 3):
+            made.marks.extend((marks[index], marks[index + 1] - self.at, marks[index + 2]))
+        return made
 
     def nearest(self, clock: int) -> tuple[int, int, int]:
         """Clock, position and ordinal of a struct at or shortly before ``clock``."""

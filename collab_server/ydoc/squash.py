@@ -1,8 +1,8 @@
 """Join what Yjs itself would join, and drop what Yjs itself would drop.
 
-``squash``: a struct that continues the one before it (the same client, the next clock, its origin is the last id of the
-one before, the same right origin, the same kind of content) becomes one struct with it; splitting it again gives the
-two that were there (yjs ``Item.mergeWith`` and ``splitItem``). GCs that touch become one.
+``squash``: a struct that continues the one before it (the same client, the next clock, its origin is the last
+id of the one before, the same right origin, the same kind of content) becomes one struct with it; splitting
+it again gives the two that were there (yjs ``Item.mergeWith`` and ``splitItem``). GCs that touch become one.
 """
 
 from __future__ import annotations

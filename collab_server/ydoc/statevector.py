@@ -1,6 +1,7 @@
 """State vectors: for each client the clock up to which everything is known.
 
-Layout (yjs ``src/utils/encoding.js``, ``writeStateVector``): count, then client and clock for each, as var-uints.
+Layout (yjs ``src/utils/encoding.js``, ``writeStateVector``): count, then client and clock for each, as
+var-uints.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def decode_state_vector(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> StateVe
     """Read a state vector. A client named twice counts with its last entry, as in Yjs.
 
     Raises:
-        MalformedError: Truncated, bytes left over, or more entries announced than the bounds or the bytes allow.
+        MalformedError: Truncated, bytes left over, or more entries announced than the bounds or the bytes
+        allow.
     """
     count, at = read_var_uint(data, 0)
     if count > bounds.state_vector_entries_max or count * 2 > len(data) - at:
@@ -36,7 +38,10 @@ def decode_state_vector(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> StateVe
 
 
 def encode_state_vector(vector: Mapping[int, int]) -> bytes:
-    """Encode a state vector, higher client ids first and without entries of clock 0: one form for equal vectors."""
+    """Encode a state vector, in one form for equal vectors.
+
+    Higher client ids come first, and entries of clock 0 are left out.
+    """
     entries = [(client, clock) for client, clock in vector.items() if clock > 0]
     entries.sort(reverse=True)
     parts = [encode_var_uint(len(entries))]

@@ -1,12 +1,13 @@
 """Structs one by one: read, cut in two, written again.
 
-Layout of a struct (yjs ``src/structs/Item.js``, ``write``): an info byte whose low five bits name the content and
-whose high bits say what follows (0x80 origin, 0x40 right origin, 0x20 a key in the parent), origin and right origin as
-client and clock, and, only when there is neither, the parent: 1 and the name of a root, or 0 and the id of the item
-that holds the parent type, then the key if 0x20 is set. Then the content. GC (0) and Skip (10) are a length only.
+Layout of a struct (yjs ``src/structs/Item.js``, ``write``): an info byte whose low five bits name the content
+and whose high bits say what follows (0x80 origin, 0x40 right origin, 0x20 a key in the parent), origin and
+right origin as client and clock, and, only when there is neither, the parent: 1 and the name of a root, or 0
+and the id of the item that holds the parent type, then the key if 0x20 is set. Then the content. GC (0) and
+Skip (10) are a length only.
 
-``inspect`` checks updates without making an object for each struct; what is here serves the rarer work that needs to look
-at single structs.
+``inspect`` checks updates without making an object for each struct; what is here serves the rarer work that
+needs to look at single structs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from collections.abc import Iterator
 
 from collab_server.errors import MalformedError
 from collab_server.wire.lib0 import VAR_UINT_MAX, encode_var_uint, read_var_uint
-from collab_server.ydoc.bounds import UNBOUNDED
 from collab_server.ydoc.content import ANY, DELETED, GC, JSON, SKIP, STRING, read_content, skip_any
 
 HAS_ORIGIN = 0x80
@@ -25,8 +25,6 @@ REF_BITS = 0x1F
 
 NOBODY = -1
 """Stands for the client of an id that is not there."""
-
-_DEPTH_MAX = UNBOUNDED.nesting_depth_max * 100
 
 
 class Struct:
@@ -114,7 +112,7 @@ def read_struct(data: bytes, at: int, clock: int) -> Struct:
             size, at = read_var_uint(data, at)
             at += size
     struct.content_at = at
-    struct.length, struct.body_at, struct.until = read_content(data, at, ref, _DEPTH_MAX)
+    struct.length, struct.body_at, struct.until = read_content(data, at, ref, None)
     return struct
 
 
@@ -135,8 +133,8 @@ def write_length_struct(ref: int, length: int) -> bytes:
 def cut(struct: Struct, client: int, start: int, end: int) -> Struct:
     """The part of a struct from clock ``start`` to clock ``end``, as Yjs would write it after a split.
 
-    What begins inside the struct gets the id before it as its origin (yjs ``splitItem``). A string that is cut through a
-    surrogate pair gets U+FFFD on both sides (yjs ``src/structs/ContentString.js``, ``splice``).
+    What begins inside the struct gets the id before it as its origin (yjs ``splitItem``). A string that is
+    cut through a surrogate pair gets U+FFFD on both sides (yjs ``src/structs/ContentString.js``, ``splice``).
     """
     if start <= struct.clock and end >= struct.end:
         return struct
@@ -177,7 +175,7 @@ def _cut_content(struct: Struct, offset: int, stop: int) -> bytes:
         if index == offset:
             begin = at
         if ref == ANY:
-            at = skip_any(body, at, _DEPTH_MAX)
+            at = skip_any(body, at, VAR_UINT_MAX)
         else:
             size, at = read_var_uint(body, at)
             at += size
@@ -203,15 +201,3 @@ def pair_at(struct: Struct, clock: int) -> bool:
     offset = clock - struct.clock
     unit = body.decode().encode("utf-16-le")[2 * offset : 2 * offset + 2]
     return 0xDC00 <= int.from_bytes(unit, "little") <= 0xDFFF
-
-
-__all__ = [
-    "NOBODY",
-    "VAR_UINT_MAX",
-    "Struct",
-    "cut",
-    "pair_at",
-    "read_struct",
-    "read_structs",
-    "write_length_struct",
-]

@@ -1,13 +1,14 @@
 """The algebra of updates: unite, cut off what is known, make small. Bytes in, bytes out.
 
-All of these take updates that ``inspect`` has passed. An update is a list of structs for each client and a set of
-deletions; two updates with the same structs and deletions mean the same, however they are grouped.
+All of these take updates that ``inspect`` has passed. An update is a list of structs for each client and a
+set of deletions; two updates with the same structs and deletions mean the same, however they are grouped.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from collab_server.wire.lib0 import encode_var_uint
 from collab_server.ydoc.bounds import UNBOUNDED
@@ -22,6 +23,19 @@ from collab_server.ydoc.structs import Struct, cut, read_structs, write_length_s
 
 EMPTY = b"\x00\x00"
 """An update without structs and deletions."""
+
+__all__ = [
+    "EMPTY",
+    "Inspected",
+    "collect",
+    "collect_all",
+    "encode_spans",
+    "inspect",
+    "since",
+    "splice",
+    "splice_inspected",
+    "squash",
+]
 
 Structs = dict[int, list[Struct]]
 """The structs of an update by client, in clock order, without overlaps; where clocks jump there is a gap."""
@@ -63,9 +77,7 @@ def splice_inspected(updates: Iterable[Inspected]) -> bytes:
 
 def _join_runs(client: int, runs: list[Run], counts: dict[int, int] | None) -> bytes:
     head = encode_var_uint(client) + encode_var_uint(runs[0].clock)
-    if counts is not None and all(
-        left.end == right.clock for left, right in zip(runs, runs[1:], strict=False)
-    ):
+    if counts is not None and all(left.end == right.clock for left, right in pairwise(runs)):
         return encode_var_uint(counts[client]) + head + b"".join([run.raw() for run in runs])
     parts: list[bytes] = []
     clock = runs[0].clock
