@@ -125,7 +125,8 @@ class Node:
             metrics.loop_lag_seconds, settings.loop_lag_interval_ms / 1000, settings.gc_full_interval_s
         )
         self._documents = Documents(self._store, self._registry, self._views.run)
-        self._gc_pauses = GcPauses(metrics.gc_pause_seconds)
+        self._exits = contextlib.ExitStack()
+        self._started = False
         self._publish_gauges()
 
     # -- what others ask
@@ -154,7 +155,7 @@ class Node:
             await self._store.open()
         except StoreError as error:
             raise ConfigError(f"the store cannot be opened: {error}") from error
-        self._gc_pauses.__enter__()
+        self._exits.enter_context(GcPauses(self._metrics.gc_pause_seconds))
         self._spawn("journal", self._journal.run())
         self._spawn("compactor", self._compactor.run())
         self._spawn("janitor", self._janitor.run())
@@ -175,6 +176,7 @@ class Node:
         )
         await self._serve_web(operations_app(self._metrics, self), operations)
         settle_gc()
+        self._started = True
         log.info("started", http=addresses.http_url, operations=addresses.ops_url)
         return addresses
 
@@ -203,8 +205,9 @@ class Node:
         await self._views.close()
         await self._compaction.close()
         await self._store.close()
-        self._gc_pauses.__exit__(None, None, None)
-        log.info("stopped", saved=saved)
+        self._exits.close()
+        if self._started:
+            log.info("stopped", saved=saved)
         return 0 if saved and not self._broken else 1
 
     # -- inside

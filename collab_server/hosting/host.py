@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -108,23 +109,30 @@ class Host:
         if held is not None:
             held.state_vector = state_vector
             return
-        self._flush_edits()
-        answer = self.room.receive_step1(peer.member, state_vector, self._loop.time())
-        peer.send(peer.member.framing.step2(answer))
-        self._metrics.sent[Kind.SYNC_STEP_2].add(len(answer))
-        self._schedule()
+        with self._breakable():
+            self._flush_edits()
+            answer = self.room.receive_step1(peer.member, state_vector, self._loop.time())
+            peer.send(peer.member.framing.step2(answer))
+            self._metrics.sent[Kind.SYNC_STEP_2].add(len(answer))
+            self._schedule()
 
     def receive_update(self, peer: Peer, update: bytes) -> None:
         """Take an edit. Raises PeerError: 4503 while the journal is full and the edit is new."""
         self.room.refuses_edits = None if self._journal.admits(self) else _STORE_AWAY
-        if self.room.receive_update(peer.member, update, self._loop.time()):
-            self._acks.edited()
-        self._schedule()
+        try:
+            if self.room.receive_update(peer.member, update, self._loop.time()):
+                self._acks.edited()
+            self._schedule()
+        except PeerError:
+            raise
+        except Exception:  # noqa: BLE001 - the room's own, whatever it is
+            self._break()
 
     def receive_awareness(self, peer: Peer, payload: bytes) -> None:
         """Take a peer's presence. Raises PeerError."""
-        self.room.receive_awareness(peer.member, payload, self._loop.time())
-        self._schedule()
+        with self._breakable():
+            self.room.receive_awareness(peer.member, payload, self._loop.time())
+            self._schedule()
 
     def receive_query_awareness(self, peer: Peer) -> None:
         """Answer with who is here."""
@@ -254,14 +262,24 @@ class Host:
 
     def _on_due(self) -> None:
         self._timer = None
-        try:
+        with self._breakable():
             self._apply(self.room.flush(self._loop.time()))
-        except Exception:
-            # Whatever it is, it is this room's own: the others go on, this one starts afresh from the store.
-            log.exception("a room broke", room=self.name)
-            self.end(BusyError("the room had to be opened again", CloseCode.RESET))
-            return
-        self._schedule()
+            self._schedule()
+
+    @contextmanager
+    def _breakable(self) -> Iterator[None]:
+        """Pass a member's own error on; whatever else happens is the room's."""
+        try:
+            yield
+        except PeerError:
+            raise
+        except Exception:  # noqa: BLE001 - the room's own, whatever it is
+            self._break()
+
+    def _break(self) -> None:
+        """The room cannot be trusted any more: it starts afresh from the store, the others go on."""
+        log.exception("a room broke", room=self.name)
+        self.end(BusyError("the room had to be opened again", CloseCode.RESET))
 
     def _flush_edits(self) -> None:
         if self.room.has_edits_waiting:

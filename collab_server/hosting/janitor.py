@@ -67,6 +67,7 @@ class StoreWatch:
     def __init__(self, store: Store, settings: HostingSettings, metrics: Metrics) -> None:
         self._store = store
         self._interval_s = settings.store_ping_s
+        self._timeout_s = settings.store_timeout_s
         self._metrics = metrics
         self.trouble: str | None = None
         """Why the store would not take a write, in one sentence; None when it would."""
@@ -78,12 +79,12 @@ class StoreWatch:
             await asyncio.sleep(self._interval_s)
 
     async def check(self) -> None:
-        """Ask once, and wait for the answer no longer than the interval."""
+        """Ask once, and do not wait for ever."""
         try:
-            async with asyncio.timeout(self._interval_s):
+            async with asyncio.timeout(self._timeout_s):
                 await self._store.ping()
         except TimeoutError:
-            self._note(f"the store does not answer within {self._interval_s:g} s")
+            self._note(f"the store does not answer within {self._timeout_s:g} s")
         except StoreError as error:
             self._note(f"the store would not take edits: {error}")
         else:
@@ -118,15 +119,19 @@ class Janitor:
         """Walk until cancelled."""
         while True:
             await asyncio.sleep(1)
-            now = self._clock()
-            for host in self._registry.hosts:
-                host.close_slow_peers(now)
-                if (
-                    host.rows_since_compaction >= self._settings.compact_after_updates
-                    or host.bytes_since_compaction >= self._settings.compact_after_bytes
-                ):
-                    host.rows_since_compaction = host.bytes_since_compaction = 0
-                    self._compactor.request(host.name)
+            self.walk()
+
+    def walk(self) -> None:
+        """Look at every room once."""
+        now = self._clock()
+        for host in self._registry.hosts:
+            host.close_slow_peers(now)
+            if (
+                host.rows_since_compaction >= self._settings.compact_after_updates
+                or host.bytes_since_compaction >= self._settings.compact_after_bytes
+            ):
+                host.rows_since_compaction = host.bytes_since_compaction = 0
+                self._compactor.request(host.name)
 
     def _adopt(self, room: str, compacted: Compacted) -> None:
         host = self._registry.get(room)

@@ -1,0 +1,182 @@
+import asyncio
+
+import pytest
+
+from collab_server.errors import CloseCode, PeerError
+from collab_server.hosting.settings import Ack, HostingSettings, JournalSettings
+from collab_server.room.room import Room
+from collab_server.wire import sync
+from tests.unit.hosting.house import house, stored_text, until
+
+
+async def test_an_edit_reaches_the_others_and_the_store_and_not_its_author() -> None:
+    async with house() as home:
+        ada, bob = await home.enter("r"), await home.enter("r")
+        update = ada.type("hello")
+        await until(lambda: str(bob.text) == "hello" and ada.host.is_saved)
+        assert bob.got(sync.Update) == [sync.Update(update)]
+        assert ada.got(sync.Update) == []
+        assert await stored_text(home.store, "r") == "hello"
+
+
+async def test_a_joiner_is_greeted_with_step_1_and_answered_with_what_it_lacks() -> None:
+    async with house() as home:
+        ada = await home.enter("r")
+        ada.type("hello")
+        bob = await home.enter("r")
+        assert isinstance(bob.messages[0], sync.SyncStep1)
+        assert str(bob.text) == "hello"
+        await asyncio.sleep(0)
+        assert bob.got(sync.Update) == []
+
+
+async def test_saved_is_said_after_the_commit_and_not_before() -> None:
+    async with house() as home:
+        ada = await home.enter("r")
+        stall = home.store.stall("append")
+        ada.type("hello")
+        ada.ask(b"1")
+        await stall.reached.wait()
+        ada.type("world")
+        ada.ask(b"2")
+        await asyncio.sleep(0.01)
+        assert ada.answers == []
+        stall.clear()
+        await until(lambda: ada.answers == [b"1", b"2"])
+        assert await stored_text(home.store, "r") == "helloworld"
+
+
+async def test_saved_is_said_at_once_when_nothing_is_waiting() -> None:
+    async with house() as home:
+        ada = await home.enter("r")
+        ada.ask(b"1")
+        assert ada.answers == [b"1"]
+
+
+async def test_an_edit_that_brings_nothing_new_is_answered_for_when_the_first_one_is_committed() -> None:
+    async with house() as home:
+        ada, bob = await home.enter("r"), await home.enter("r")
+        stall = home.store.stall("append")
+        update = ada.type("hello")
+        await stall.reached.wait()
+        bob.host.receive_update(bob, update)
+        bob.ask(b"1")
+        assert bob.answers == []
+        stall.clear()
+        await until(lambda: bob.answers == [b"1"])
+
+
+async def test_where_applied_is_enough_saved_is_said_while_the_store_is_away() -> None:
+    async with house(HostingSettings(ack=Ack.APPLIED)) as home:
+        home.store.fail_before("append")
+        ada = await home.enter("r")
+        ada.type("hello")
+        ada.ask(b"1")
+        assert ada.answers == [b"1"]
+
+
+async def test_who_asked_for_an_echo_gets_it_after_the_commit() -> None:
+    async with house() as home:
+        ada = await home.enter("r", wants_echo=True)
+        stall = home.store.stall("append")
+        update = ada.type("hello")
+        await stall.reached.wait()
+        assert ada.got(sync.Update) == []
+        stall.clear()
+        await until(lambda: ada.got(sync.Update) == [sync.Update(update)])
+
+
+async def test_a_full_socket_gets_one_difference_when_it_has_drained() -> None:
+    async with house() as home:
+        ada, bob = await home.enter("r"), await home.enter("r")
+        bob.is_full = True
+        home_count = len(bob.messages)
+        bob.host.peer_full(bob)
+        for _ in range(20):
+            ada.type("x")
+            await asyncio.sleep(0.001)
+        bob.ask(b"1")
+        bob.sync()
+        assert len(bob.messages) == home_count
+        bob.is_full = False
+        bob.host.peer_drained(bob)
+        await until(lambda: str(bob.text) == "x" * 20 and bob.answers == [b"1"])
+        assert len(bob.got(sync.Update) + bob.got(sync.SyncStep2)) <= 2 + home_count
+        ada.type("!")
+        await until(lambda: str(bob.text).endswith("!"))
+
+
+async def test_a_socket_that_stays_full_is_closed_with_a_code_that_says_come_back() -> None:
+    async with house(HostingSettings(slow_member_timeout_s=10)) as home:
+        bob = await home.enter("r")
+        bob.host.peer_full(bob)
+        now = asyncio.get_running_loop().time()
+        bob.host.close_slow_peers(now + 9)
+        assert bob.closed == []
+        bob.host.close_slow_peers(now + 11)
+        assert [error.close_code for error in bob.closed] == [CloseCode.OVERLOADED]
+
+
+async def test_answers_that_nobody_reads_are_bounded() -> None:
+    async with house(HostingSettings(held_frames_max=3)) as home:
+        bob = await home.enter("r")
+        bob.host.peer_full(bob)
+        for _ in range(4):
+            bob.ask(b"?")
+        assert [error.close_code for error in bob.closed] == [CloseCode.OVERLOADED]
+
+
+async def test_an_edit_past_the_bound_of_the_journal_is_refused_and_reading_goes_on() -> None:
+    settings = JournalSettings(room_journal_bytes_max=10, retry_min_ms=1, retry_max_ms=2)
+    async with house(journal_settings=settings) as home:
+        ada, bob = await home.enter("r"), await home.enter("r")
+        stall = home.store.stall("append")
+        ada.type("hello")
+        await stall.reached.wait()
+        with pytest.raises(PeerError) as refused:
+            bob.type("no")
+        assert refused.value.close_code == CloseCode.STORE_UNAVAILABLE
+        carol = await home.enter("r")
+        assert str(carol.text) == "hello"
+        stall.clear()
+        await home.journal.settle()
+        carol.type("!")
+        await until(lambda: carol.host.is_saved)
+        assert await stored_text(home.store, "r") == "hello!"
+
+
+async def test_a_client_that_writes_and_leaves_at_once_has_its_edit_saved() -> None:
+    async with house() as home:
+        ada = await home.enter("r")
+        ada.type("hello")
+        ada.host.detach(ada, goodbye=True)
+        await until(lambda: ada.host.is_saved)
+        assert await stored_text(home.store, "r") == "hello"
+
+
+@pytest.mark.parametrize("broken", ["flush", "receive_update"])
+async def test_a_room_that_breaks_is_opened_again_and_others_do_not_notice(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async with house() as home:
+        ada, other = await home.enter("r"), await home.enter("s")
+        ada.type("kept")
+        await until(lambda: ada.host.is_saved)
+        sound = getattr(Room, broken)
+
+        def break_one(room: Room, *args: object, **kwargs: object) -> object:
+            if room.name == "r":
+                raise ZeroDivisionError
+            return sound(room, *args, **kwargs)
+
+        monkeypatch.setattr(Room, broken, break_one)
+        ada.type("lost")
+        await until(lambda: ada.closed)
+        assert [error.close_code for error in ada.closed] == [CloseCode.RESET]
+        monkeypatch.undo()
+        other.type("fine")
+        await until(lambda: other.host.is_saved)
+        assert await stored_text(home.store, "s") == "fine"
+        again = await home.enter("r")
+        assert again.host is not ada.host
+        assert str(again.text) == "kept"
