@@ -24,6 +24,7 @@ from collab_server.room.member import Member
 from collab_server.room.room import Flush, Room
 from collab_server.telemetry.metrics import Kind, Metrics
 from collab_server.wire.frame import Frame
+from collab_server.ydoc.compaction import Compacted
 from persistence.errors import StoreError
 
 log = structlog.get_logger(__name__)
@@ -182,6 +183,12 @@ class Host:
         for update in updates:
             self.room.receive_remote(update, now)
         self._schedule()
+
+    def adopt(self, compacted: Compacted) -> None:
+        """Exchange what the room holds for the compacted form of it, and go on from there."""
+        with self._breakable():
+            self.room.adopt(compacted.data, compacted.index, self._loop.time())
+            self._schedule()
 
     def encode(self) -> bytes:
         """The whole document as one update, with all that was received until now."""

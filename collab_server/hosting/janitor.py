@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from collab_server.errors import GoneError
+from collab_server.errors import GoneError, PeerError
 from collab_server.hosting.compactor import Compactor
 from collab_server.hosting.registry import Registry
 from collab_server.hosting.settings import HostingSettings
@@ -58,7 +58,11 @@ class NoticeReader:
             updates = [row.data for row in stored.updates]
             if stored.snapshot is not None:
                 updates.insert(0, stored.snapshot.data)
-            host.receive_remote(updates)
+            try:
+                host.receive_remote(updates)
+            except PeerError as error:
+                # A row that somebody else wrote and that is no update: it concerns those who read it, not this room.
+                log.warning("cannot take in what was stored", room=notice.room, error=str(error))
 
 
 class StoreWatch:
@@ -136,4 +140,4 @@ class Janitor:
     def _adopt(self, room: str, compacted: Compacted) -> None:
         host = self._registry.get(room)
         if host is not None:
-            host.room.log.adopt(compacted.data, compacted.index)
+            host.adopt(compacted)

@@ -49,7 +49,7 @@ class House:
         async with self.registry.opened(room) as host:
             client = Client(host, **member)
             host.attach(client)
-            client.sync()
+            client.catch_up()
         return client
 
 
@@ -78,10 +78,10 @@ class Client:
         self.closed.append(error)
         self.host.detach(self, goodbye=False)
 
-    def sync(self) -> None:
+    def catch_up(self) -> None:
         self.host.receive_step1(self, self.doc.get_state())
 
-    def type(self, text: str) -> bytes:
+    def write(self, text: str) -> bytes:
         """Append to the text, and send that edit."""
         before = self.doc.get_state()
         self.text += text
@@ -162,7 +162,7 @@ async def is_compacted(store: FaultyStore, room: str) -> bool:
 async def eventually(condition: Callable[[], Awaitable[bool]], timeout_s: float = 5) -> None:
     """The same as ``until`` for what has to be waited for itself."""
     async with asyncio.timeout(timeout_s):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - as in ``until``
             await asyncio.sleep(0.001)
 
 

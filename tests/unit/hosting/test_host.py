@@ -12,7 +12,7 @@ from tests.unit.hosting.house import house, stored_text, until
 async def test_an_edit_reaches_the_others_and_the_store_and_not_its_author() -> None:
     async with house() as home:
         ada, bob = await home.enter("r"), await home.enter("r")
-        update = ada.type("hello")
+        update = ada.write("hello")
         await until(lambda: str(bob.text) == "hello" and ada.host.is_saved)
         assert bob.got(sync.Update) == [sync.Update(update)]
         assert ada.got(sync.Update) == []
@@ -22,7 +22,7 @@ async def test_an_edit_reaches_the_others_and_the_store_and_not_its_author() -> 
 async def test_a_joiner_is_greeted_with_step_1_and_answered_with_what_it_lacks() -> None:
     async with house() as home:
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         bob = await home.enter("r")
         assert isinstance(bob.messages[0], sync.SyncStep1)
         assert str(bob.text) == "hello"
@@ -34,10 +34,10 @@ async def test_saved_is_said_after_the_commit_and_not_before() -> None:
     async with house() as home:
         ada = await home.enter("r")
         stall = home.store.stall("append")
-        ada.type("hello")
+        ada.write("hello")
         ada.ask(b"1")
         await stall.reached.wait()
-        ada.type("world")
+        ada.write("world")
         ada.ask(b"2")
         await asyncio.sleep(0.01)
         assert ada.answers == []
@@ -57,7 +57,7 @@ async def test_an_edit_that_brings_nothing_new_is_answered_for_when_the_first_on
     async with house() as home:
         ada, bob = await home.enter("r"), await home.enter("r")
         stall = home.store.stall("append")
-        update = ada.type("hello")
+        update = ada.write("hello")
         await stall.reached.wait()
         bob.host.receive_update(bob, update)
         bob.ask(b"1")
@@ -70,7 +70,7 @@ async def test_where_applied_is_enough_saved_is_said_while_the_store_is_away() -
     async with house(HostingSettings(ack=Ack.APPLIED)) as home:
         home.store.fail_before("append")
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         ada.ask(b"1")
         assert ada.answers == [b"1"]
 
@@ -79,7 +79,7 @@ async def test_who_asked_for_an_echo_gets_it_after_the_commit() -> None:
     async with house() as home:
         ada = await home.enter("r", wants_echo=True)
         stall = home.store.stall("append")
-        update = ada.type("hello")
+        update = ada.write("hello")
         await stall.reached.wait()
         assert ada.got(sync.Update) == []
         stall.clear()
@@ -93,16 +93,16 @@ async def test_a_full_socket_gets_one_difference_when_it_has_drained() -> None:
         home_count = len(bob.messages)
         bob.host.peer_full(bob)
         for _ in range(20):
-            ada.type("x")
+            ada.write("x")
             await asyncio.sleep(0.001)
         bob.ask(b"1")
-        bob.sync()
+        bob.catch_up()
         assert len(bob.messages) == home_count
         bob.is_full = False
         bob.host.peer_drained(bob)
         await until(lambda: str(bob.text) == "x" * 20 and bob.answers == [b"1"])
         assert len(bob.got(sync.Update) + bob.got(sync.SyncStep2)) <= 2 + home_count
-        ada.type("!")
+        ada.write("!")
         await until(lambda: str(bob.text).endswith("!"))
 
 
@@ -131,16 +131,16 @@ async def test_an_edit_past_the_bound_of_the_journal_is_refused_and_reading_goes
     async with house(journal_settings=settings) as home:
         ada, bob = await home.enter("r"), await home.enter("r")
         stall = home.store.stall("append")
-        ada.type("hello")
+        ada.write("hello")
         await stall.reached.wait()
         with pytest.raises(PeerError) as refused:
-            bob.type("no")
+            bob.write("no")
         assert refused.value.close_code == CloseCode.STORE_UNAVAILABLE
         carol = await home.enter("r")
         assert str(carol.text) == "hello"
         stall.clear()
         await home.journal.settle()
-        carol.type("!")
+        carol.write("!")
         await until(lambda: carol.host.is_saved)
         assert await stored_text(home.store, "r") == "hello!"
 
@@ -148,7 +148,7 @@ async def test_an_edit_past_the_bound_of_the_journal_is_refused_and_reading_goes
 async def test_a_client_that_writes_and_leaves_at_once_has_its_edit_saved() -> None:
     async with house() as home:
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         ada.host.detach(ada, goodbye=True)
         await until(lambda: ada.host.is_saved)
         assert await stored_text(home.store, "r") == "hello"
@@ -160,7 +160,7 @@ async def test_a_room_that_breaks_is_opened_again_and_others_do_not_notice(
 ) -> None:
     async with house() as home:
         ada, other = await home.enter("r"), await home.enter("s")
-        ada.type("kept")
+        ada.write("kept")
         await until(lambda: ada.host.is_saved)
         sound = getattr(Room, broken)
 
@@ -170,11 +170,11 @@ async def test_a_room_that_breaks_is_opened_again_and_others_do_not_notice(
             return sound(room, *args, **kwargs)
 
         monkeypatch.setattr(Room, broken, break_one)
-        ada.type("lost")
+        ada.write("lost")
         await until(lambda: ada.closed)
         assert [error.close_code for error in ada.closed] == [CloseCode.RESET]
         monkeypatch.undo()
-        other.type("fine")
+        other.write("fine")
         await until(lambda: other.host.is_saved)
         assert await stored_text(home.store, "s") == "fine"
         again = await home.enter("r")

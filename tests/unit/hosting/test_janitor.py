@@ -39,7 +39,7 @@ async def test_an_import_past_the_server_reaches_those_who_are_connected() -> No
 async def test_a_deletion_past_the_server_sends_the_members_away() -> None:
     async with house(EAGER) as home:
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         await until(lambda: ada.host.is_saved)
         async with running(notices(home).run()):
             await asyncio.sleep(0.01)
@@ -67,13 +67,13 @@ async def test_a_room_with_many_rows_is_compacted_while_it_is_open_and_goes_on()
     async with house(EAGER) as home:
         ada, bob = await home.enter("r"), await home.enter("r")
         for word in "abc":
-            ada.type(word)
+            ada.write(word)
             await until(lambda: ada.host.is_saved)
         janitor = Janitor(home.registry, home.compactor, EAGER, clock=asyncio.get_running_loop().time)
         janitor.walk()
         await until(lambda: ada.host.rows_since_compaction == 0)
         await eventually(lambda: is_compacted(home.store, "r"))
-        bob.type("d")
+        bob.write("d")
         await until(lambda: str(ada.text) == str(bob.text) and bob.host.is_saved)
         assert await stored_text(home.store, "r") == str(ada.text)
 

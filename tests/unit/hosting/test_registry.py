@@ -40,7 +40,7 @@ async def test_forty_that_come_at_once_share_one_load() -> None:
 async def test_a_quiet_room_is_saved_and_closed_and_opens_as_it_was() -> None:
     async with house(SOON) as home:
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         ada.host.detach(ada, goodbye=True)
         await until(lambda: home.registry.rooms_count == 0)
         assert await stored_text(home.store, "r") == "hello"
@@ -51,7 +51,7 @@ async def test_a_room_whose_edits_are_not_committed_is_not_closed() -> None:
     async with house(SOON) as home:
         fault = home.store.fail_before("append")
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         ada.host.detach(ada, goodbye=True)
         await asyncio.sleep(0.1)
         assert home.registry.rooms_count == 1
@@ -103,7 +103,7 @@ async def test_rooms_have_a_bound_and_an_open_one_can_still_be_joined() -> None:
 async def test_a_node_that_drains_opens_no_room_and_has_saved_everything() -> None:
     async with house() as home:
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         await home.registry.drain()
         assert await stored_text(home.store, "r") == "hello"
         assert await refusal(home, "s") == CloseCode.SERVICE_RESTART
@@ -125,7 +125,7 @@ async def test_a_room_is_not_read_before_its_last_life_is_committed() -> None:
     async with house() as home:
         ada = await home.enter("r")
         stall = home.store.stall("append")
-        ada.type("hello")
+        ada.write("hello")
         await stall.reached.wait()
         ada.host.end(BusyError("broken", CloseCode.RESET))
         again = asyncio.create_task(home.enter("r"))
@@ -140,7 +140,7 @@ async def test_opening_does_not_wait_for_ever_for_a_commit() -> None:
     async with house(settings, JournalSettings(retry_min_ms=1, retry_max_ms=1)) as home:
         ada = await home.enter("r")
         fault = home.store.fail_before("append")
-        ada.type("hello")
+        ada.write("hello")
         await fault.reached.wait()
         ada.host.end(BusyError("broken", CloseCode.RESET))
         assert await refusal(home, "r") == CloseCode.STORE_UNAVAILABLE
@@ -151,7 +151,7 @@ async def test_many_rows_of_a_closed_room_become_one_snapshot() -> None:
     async with house(SOON) as home:
         ada = await home.enter("r")
         for word in ("one ", "two ", "three"):
-            ada.type(word)
+            ada.write(word)
             await until(lambda: ada.host.is_saved)
         ada.host.detach(ada, goodbye=True)
         await eventually(lambda: is_compacted(home.store, "r"))
@@ -161,7 +161,7 @@ async def test_many_rows_of_a_closed_room_become_one_snapshot() -> None:
 async def test_documents_are_read_with_what_is_not_flushed_yet() -> None:
     async with house() as home:
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         update = await home.documents.read_update("r")
         assert update is not None
         doc: Doc = Doc()  # type: ignore[type-arg]
@@ -183,7 +183,7 @@ async def test_documents_that_are_not_open_are_read_from_the_store() -> None:
 async def test_deleting_sends_the_members_away_for_good() -> None:
     async with house() as home:
         ada = await home.enter("r")
-        ada.type("hello")
+        ada.write("hello")
         await until(lambda: ada.host.is_saved)
         assert await home.documents.delete("r")
         assert [error.close_code for error in ada.closed] == [CloseCode.DELETED]
