@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collab_server.config import Settings
-from collab_server.errors import CollabError, PeerError
+from collab_server.errors import CollabError, PeerError, TooBigError
 from collab_server.views.documents import document_json, document_outline, document_state_vector
 from collab_server.views.pool import ViewPool
 from collab_server.ydoc.bounds import Bounds
 from collab_server.ydoc.inspection import inspect
+from collab_server.ydoc.log import DocumentLog
 from collab_server.ydoc.statevector import decode_state_vector
 from collab_server.ydoc.update import splice
 from persistence.base import Append, DocumentInfo, NoticeKind, Store, StoredDocument
@@ -123,10 +124,15 @@ def checked_update(data: bytes, name: str, settings: Settings) -> bytes:
     bounds = Bounds(
         update_bytes_max=settings.room_bytes_max,
         document_bytes_max=settings.room_bytes_max,
+        pending_bytes_max=settings.pending_bytes_max,
         nesting_depth_max=settings.nesting_depth_max,
     )
     try:
         inspected = inspect(data, bounds)
+        # How deep types hang in each other is seen only when they are put together.
+        DocumentLog(bounds).add(inspected)
+    except TooBigError as error:
+        raise AdministrationError(f"{name} is too big: {error.reason}") from error
     except PeerError as error:
         raise AdministrationError(f"{name} is not a Yjs update: {error.reason} ({UPDATE_V2_HINT})") from error
     if inspected.is_empty:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pycrdt import Doc, Map, Text
+from pycrdt import Array, Doc, Map, Text
 
 from collab_server import cli
 from collab_server.config import Addresses, Settings
@@ -316,6 +316,29 @@ def test_import_says_what_is_wrong_and_changes_nothing(
     assert hint in error
     assert_one_line(error)
     assert "fresh" not in stored("list")[1]
+
+
+def test_import_refuses_what_no_room_would_take(stored: Run, tmp_path: Path) -> None:
+    doc: Doc[Any] = Doc(client_id=9)
+    inner: Array[Any] = Array()
+    doc["a"] = inner
+    for _ in range(600):
+        inner.append(Array([]))
+        inner = inner[0]
+    (tmp_path / "deep.bin").write_bytes(doc.get_update())
+    code, _, error = stored("import", "deep", "deep.bin")
+    assert code == 1
+    assert "nested" in error
+    assert_one_line(error)
+
+
+def test_import_reads_no_more_than_a_room_may_hold(
+    stored: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLAB_ROOM_BYTES_MAX", "4096")
+    (tmp_path / "big.bin").write_bytes(bytes(5000))
+    code, _, error = stored("import", "big", "big.bin")
+    assert (code, error) == (1, "collab-server: big.bin is larger than room_bytes_max (4096 bytes)\n")
 
 
 @pytest.mark.parametrize(

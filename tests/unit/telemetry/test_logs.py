@@ -51,7 +51,7 @@ def test_text_of_a_client_cannot_begin_a_line_of_its_own() -> None:
 def test_the_standard_library_and_uvicorn_log_into_the_same_stream(log_format: str) -> None:
     stream = io.StringIO()
     logs.set_up(log_format, "info", stream)
-    logging.getLogger("uvicorn.error").info("listening on %s", "port", extra={"color_message": "\x1b[1m"})
+    logging.getLogger("uvicorn.error").warning("listening on %s", "port", extra={"color_message": "\x1b[1m"})
     assert "listening on port" in stream.getvalue()
     assert "color_message" not in stream.getvalue()
 
