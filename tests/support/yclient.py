@@ -32,7 +32,10 @@ class YClient:
         self._synced = False
         self._from_server = False
         self._outbox: list[bytes] = []
-        self._saved: set[bytes] = set()
+        self.saved_payloads: list[bytes] = []
+        """What the server answered to sync status, in order."""
+        self._clock = 0
+        self._state: object = None
         self._marks = itertools.count(1)
         self.doc.observe(self._changed_here)
 
@@ -113,9 +116,30 @@ class YClient:
         """Ask whether all that was sent is committed, and wait for the answer."""
         mark = next(self._marks).to_bytes(4, "big")
         await self.send(frames.sync_status(mark))
-        await self.until(lambda: mark in self._saved or not self.connected, timeout_s)
-        if mark not in self._saved:
+        await self.until(lambda: mark in self.saved_payloads or not self.connected, timeout_s)
+        if mark not in self.saved_payloads:
             raise ConnectionError(f"closed before it was acknowledged: {self.close_code}")
+
+    async def announce(self, state: object) -> None:
+        """Say who is here, with the next clock."""
+        self._clock += 1
+        self._state = state
+        await self.send(frames.awareness([(self.doc.client_id, self._clock, state)]))
+
+    async def _hear(self, entries: dict[int, tuple[int, object]]) -> None:
+        for client, (clock, state) in entries.items():
+            known = self.awareness.get(client)
+            # y-protocols awareness.js: a higher clock wins, with an equal one null does.
+            if known is None or clock > known[0] or (clock == known[0] and state is None):
+                self.awareness[client] = (clock, state)
+        own = entries.get(self.doc.client_id)
+        if own is not None and own[1] is None and self._state is not None and own[0] >= self._clock:
+            self._clock = own[0]  # somebody says that we are gone: say that we are not
+            await self.announce(self._state)
+
+    def sees_state(self, client: int) -> object:
+        """The awareness state of a client; None when it is not here."""
+        return self.awareness.get(client, (0, None))[1]
 
     async def until(self, check: Callable[[], bool], timeout_s: float = 20) -> None:
         """Wait until something holds; it is looked at after each message."""
@@ -160,6 +184,6 @@ class YClient:
                     self._from_server = False
                 self._synced = self._synced or step == 1
         elif kind == 1:
-            self.awareness.update(frames.read_awareness(frame))
+            await self._hear(frames.read_awareness(frame))
         elif kind == 102:
-            self._saved.add(frames.read_var_bytes(frame, at)[0])
+            self.saved_payloads.append(frames.read_var_bytes(frame, at)[0])
