@@ -61,7 +61,8 @@ class NoticeReader:
             try:
                 host.receive_remote(updates)
             except PeerError as error:
-                # A row that somebody else wrote and that is no update: it concerns those who read it, not this room.
+                # A row that somebody else wrote and that is no update: it concerns those who read it, not
+                # this room.
                 log.warning("cannot take in what was stored", room=notice.room, error=str(error))
 
 
