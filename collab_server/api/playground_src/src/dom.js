@@ -41,14 +41,14 @@ export function arrange (parent, wanted) {
   for (const child of wanted) {
     if (child === at) {
       at = at.nextElementSibling
-    } else if (child.contains(focused) && at !== null) {
+    } else if (child.parentElement === parent && child.contains(focused)) {
       // what stands between is moved behind the focused node instead
       while (at !== null && at !== child) {
         const next = at.nextElementSibling
         parent.append(at)
         at = next
       }
-      at = at === null ? null : at.nextElementSibling
+      at = child.nextElementSibling
     } else {
       parent.insertBefore(child, at)
     }

@@ -172,6 +172,8 @@ class ItemCard {
       const same = isNumber ? number(input.valueAsNumber, 0) === number(value, 0) : input.value === text
       if (!same) input.value = text
     }
+    // "3.50" stays as typed while it is being typed
+    if (isNumber) input.addEventListener('change', () => { input.value = String(this.item.get(field) || '') })
     return this.#control(field, input, show)
   }
 
