@@ -163,7 +163,7 @@ class Settings(BaseModel):
     """Messages a second that one connection may send on average; above it, it is read more slowly."""
     message_burst_max: Count = 20_000
     """Messages that one connection may send at once before message_rate_max_per_s holds it back."""
-    message_flood_max_s: Seconds = 60.0
+    message_flood_max_s: Seconds = 10.0
     """A connection that has been held back for this long without a pause is closed with 4429."""
     handshake_timeout_s: Seconds = 10.0
     """How long the request for a WebSocket may take."""
@@ -176,9 +176,7 @@ class Settings(BaseModel):
     ping_interval_s: Seconds = 25.0
     """How often a connection is pinged when nothing came from it."""
     pong_timeout_s: Seconds = 5.0
-    """How long a pong may take before the connection counts as doubtful and is pinged again."""
-    dead_after_s: Seconds = 60.0
-    """A connection from which nothing came for this long, not even a pong, is dropped."""
+    """How long a pong may take before the connection is dropped."""
     close_timeout_s: Seconds = 5.0
     """How long the other side may take to answer a close frame."""
     compress_min_bytes: Size = Field(1024, ge=0, le=1 * GIB)
@@ -195,7 +193,7 @@ class Settings(BaseModel):
     """How long one request may keep a worker before the worker is killed and replaced."""
     view_memory_bytes_max: Size = Field(1 * GIB, ge=256 * MIB, le=256 * GIB)
     """Address space of one worker; a request that needs more fails."""
-    compact_in_worker_bytes: Size = Field(256 * KIB, ge=0, le=4 * GIB)
+    compact_in_worker_bytes: Size = Field(16 * KIB, ge=0, le=4 * GIB)
     """Documents from this size on are compacted in a worker process, smaller ones in place."""
 
     # The process
@@ -213,8 +211,6 @@ class Settings(BaseModel):
             raise ValueError(f"{given} is set but {missing} is not: TLS needs both")
         for lower, upper in (
             ("connection_buffered_bytes_high", "connection_buffered_bytes_max"),
-            ("ping_interval_s", "dead_after_s"),
-            ("pong_timeout_s", "dead_after_s"),
             ("room_buffered_bytes_max", "journal_bytes_max"),
         ):
             if getattr(self, lower) > getattr(self, upper):
