@@ -1,8 +1,8 @@
 """How fast a store commits: ``python -m bench.store [URL ...]``.
 
-For each store and group size it appends for a fixed time, one group in flight, as the journal does, and prints
-rows per second and the time of one commit. Then it measures how long a cold room takes to load. A store is named
-by its address, as for the server; ``sqlite`` alone is a fresh file in a temporary folder.
+For each store and group size it appends for a fixed time, one group in flight, as the journal does, and
+prints rows per second and the time of one commit. Then it measures how long a cold room takes to load. A
+store is named by its address, as for the server; ``sqlite`` alone is a fresh file in a temporary folder.
 """
 
 from __future__ import annotations

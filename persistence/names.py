@@ -15,3 +15,17 @@ def after_prefix(prefix: str) -> str | None:
     if _SURROGATE_FIRST <= following <= _SURROGATE_LAST:  # not characters, and not encodable
         following = _SURROGATE_LAST + 1
     return kept[:-1] + chr(following)
+
+
+def without_nul(name: str) -> str:
+    """``name`` for a store that cannot hold U+0000. Keeps the order, and that one name begins another.
+
+    Raises UnicodeEncodeError for a lone surrogate, which no store takes.
+    """
+    name.encode()
+    return name.replace("\1", "\1\2").replace("\0", "\1\1")
+
+
+def with_nul(stored: str) -> str:
+    """What ``without_nul`` made ``stored`` of."""
+    return stored.replace("\1\1", "\0").replace("\1\2", "\1")

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from persistence.errors import SchemaError, StoreError, StoreUnavailableError
+from persistence.migrations import migrations
 
 APPLICATION_ID = 0x436F6C62
 """Written into the file's header ("Colb"), so that another program's database is told apart."""
@@ -254,16 +253,6 @@ class SqliteLink:
         except OSError as error:
             return error.strerror or str(error)
         return "the file may not be opened"
-
-
-@cache
-def migrations(dialect: str) -> tuple[str, ...]:
-    """The scripts of one kind of store, in order; their number is the schema's version."""
-    folder = resources.files("persistence") / "migrations" / dialect
-    scripts = sorted(
-        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
-    )
-    return tuple(script.read_text(encoding="utf-8") for script in scripts)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -14,8 +14,10 @@ import pytest
 
 from persistence.base import Store
 from persistence.memory import MemoryDatabase, MemoryStore
+from persistence.postgres import PostgresStore
 from persistence.sqlite import SqliteStore
 from tests.support.faulty_store import FaultyStore
+from tests.support.postgres import shared_server
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Backend:
         return self.make(self.clock)
 
 
-@pytest.fixture(params=["memory", "sqlite", "faulty"])
+@pytest.fixture(params=["memory", "sqlite", "faulty", "postgres"])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     match request.param:
         case "memory":
@@ -54,6 +56,12 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         case "sqlite":
             path = tmp_path / "store.sqlite3"
             yield Backend(lambda clock: SqliteStore(path, now_ms=clock), f"sqlite:///{path}")
+        case "postgres":
+            server = shared_server()
+            name = await server.create_database()
+            dsn = server.database_dsn(name)
+            yield Backend(lambda clock: PostgresStore(dsn, now_ms=clock), dsn)
+            await server.drop_database(name)
         case _:
             raise AssertionError(request.param)
 

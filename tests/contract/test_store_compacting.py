@@ -152,7 +152,8 @@ async def test_a_row_is_in_the_snapshot_or_beside_it_while_servers_append_and_co
                 if len(parts) != len(set(parts)):
                     torn.append(parts)
                 snapshot = compacted(document)
-                compactions += await through.compact("r", snapshot, [row.id for row in document.updates])
+                won = await through.compact("r", snapshot, [row.id for row in document.updates])
+                compactions += won
             await asyncio.sleep(0)
 
     compactors = [asyncio.ensure_future(compact(through)) for through in (store, other)]

@@ -17,8 +17,9 @@ import pytest
 
 from persistence.base import Append, NoticeKind, Snapshot
 from persistence.errors import SchemaError, StoreError, StoreUnavailableError
+from persistence.migrations import migrations
 from persistence.sqlite import SqliteStore
-from persistence.sqlitelink import APPLICATION_ID, SqliteSettings, migrations
+from persistence.sqlitelink import APPLICATION_ID, SqliteSettings
 
 ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
@@ -314,7 +315,7 @@ def open_without_rights(path: Path) -> str:
         from persistence.base import Append
         from persistence.errors import StoreError
         from persistence.sqlite import SqliteStore
-        from persistence.sqlitelink import migrations
+        from persistence.migrations import migrations
         async def main():
             migrations("sqlite")  # read while the program's own folder may still be entered
             if os.getuid() == 0:
