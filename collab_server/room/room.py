@@ -207,6 +207,8 @@ class Room:
             holder = self._holder_of_released(member, inspected, novelty.update)
         self._note_pending(member, novelty)
         gathering = self._gather(novelty, holder, now)
+        if member.lag is not None and novelty.update is not None and holder is member:
+            self._advance_lag(member, member.lag, inspected)
         if member.user_id is not None:
             gathering.authors[member.user_id] = None
         if member.wants_echo and novelty.update is not None:
@@ -353,6 +355,16 @@ class Room:
         if self._vector[0] != self._changes:
             self._vector = (self._changes, dict(self.log.state_vector))
         member.lag_changes, member.lag = self._vector
+
+    def _advance_lag(self, member: Member, lag: dict[int, int], inspected: Inspected) -> None:
+        """Spare a lagging member its own edits in the difference that it will get."""
+        if member.lag_changes == self._changes - 1:
+            member.lag_changes = self._changes
+        lag = dict(lag)
+        for section in inspected.sections:
+            if not section.gaps and section.clock <= lag.get(section.client, 0) < section.end:
+                lag[section.client] = min(section.end, self.log.state_vector[section.client])
+        member.lag = lag
 
     def _catch_up(self, member: Member) -> bytes | None:
         """Make a member live, and say what it has missed."""
