@@ -273,6 +273,8 @@ class _HeadProtocol(HttpToolsProtocol):
         version = self.scope["http_version"].encode()
         lines = [b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers]
+        # The parser holds this protocol's methods: else the pair would live until the collector comes.
+        self.parser = None  # type: ignore[assignment]  # as uvicorn does at the end
         self.home.accept(self.transport, b"\r\n".join(lines) + b"\r\n\r\n", pipelined)
 
     def _stop_parser(self, status: HTTPStatus, reason: str) -> None:

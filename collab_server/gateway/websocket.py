@@ -50,6 +50,9 @@ _PING_FRAME: Final = rfc6455.header(rfc6455.FIN | rfc6455.PING, 0)
 _COPY_BYTES_MAX: Final = 4096  # up to here one copied buffer is cheaper for the loop than two
 
 
+_NOBODY: Final = asyncio.Protocol()
+
+
 class SocketHandler(Protocol):
     """What a connection's owner is told. All calls come from the event loop, one at a time and in order.
 
@@ -258,6 +261,9 @@ class Socket(WSListener):
         """
         self._handler = handler
         self._home.observer.opened()
+        # uvloop keeps the last unbuffered protocol of a transport for good: let that be nobody, and not a
+        # whole HTTP protocol for each idle connection.
+        self._transport.set_protocol(_NOBODY)
         self._set_parser()
         try:
             handler.on_open(self)

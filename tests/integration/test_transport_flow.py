@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -495,6 +496,20 @@ async def test_a_gone_connection_leaves_nothing_for_the_collector() -> None:
             assert gone() is None
         finally:
             gc.enable()
+
+
+@on_both_loops
+async def test_an_open_connection_keeps_nothing_of_the_http_protocol_alive() -> None:
+    def http_protocols() -> int:
+        return sum(issubclass(type(one), HttpToolsProtocol) for one in gc.get_objects())
+
+    async with serve() as running:
+        before = http_protocols()
+        async with connect(running.url), connect(running.url) as client:
+            await client.send(b"here")
+            await client.recv()
+            assert len(running.transport) == 2
+            assert http_protocols() == before
 
 
 @on_both_loops
