@@ -152,7 +152,7 @@ def _read_sections(  # noqa: C901, PLR0912, PLR0915 - one loop, in one piece, fo
                     if origin_clock < 0x80:
                         at += 1
                     else:
-                        # two and three groups are what most documents have
+                        # two groups are what most clocks take
                         byte = data[at + 1]
                         if byte < 0x80:
                             origin_clock += (byte << 7) - 0x80

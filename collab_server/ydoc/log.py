@@ -159,9 +159,9 @@ class DocumentLog:
         return encoded
 
     def since(self, vector: Mapping[int, int]) -> bytes:
-        """What somebody with this state vector lacks, and all deletions, as yjs ``encodeStateAsUpdate`` says it.
+        """What somebody with this state vector lacks, and all deletions (yjs ``encodeStateAsUpdate``).
 
-        A short struct that begins before the known clock is sent whole: clients take in the part that they lack.
+        A short struct that begins before the known clock is sent whole: clients take in what they lack of it.
         """
         if not vector:
             return self.encode()
