@@ -98,3 +98,13 @@ def read_awareness(frame: bytes) -> dict[int, tuple[int, object]]:
         text, at = read_var_bytes(payload, at)
         found[client] = (clock, json.loads(text))
     return found
+
+
+def read_state_vector(data: bytes) -> dict[int, int]:
+    """Clock by client."""
+    count, at = read_var_uint(data, 0)
+    found: dict[int, int] = {}
+    for _ in range(count):
+        client, at = read_var_uint(data, at)
+        found[client], at = read_var_uint(data, at)
+    return found

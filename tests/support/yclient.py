@@ -24,6 +24,7 @@ class YClient:
         self.awareness: dict[int, tuple[int, object]] = {}
         self.received = 0
         """Bytes of updates that came from the server."""
+        self.room = room
         self._address = f"{url}/{room}"
         self._options = {"max_size": None, "compression": None, "proxy": None, **options}
         self._socket: ClientConnection | None = None
@@ -102,15 +103,17 @@ class YClient:
 
     async def flush(self) -> None:
         """Send what was changed here."""
-        assert self._socket
         outbox, self._outbox = self._outbox, []
         for data in outbox:
-            await self._socket.send(frames.update(data))
+            await self.send(frames.update(data))
 
     async def send(self, frame: bytes) -> None:
-        """Send a frame as it is."""
+        """Send a frame as it is. Raises ConnectionError when the connection has ended."""
         assert self._socket
-        await self._socket.send(frame)
+        try:
+            await self._socket.send(frame)
+        except ConnectionClosed as closed:
+            raise ConnectionError(f"closed: {closed}") from closed
 
     async def saved(self, timeout_s: float = 20) -> None:
         """Ask whether all that was sent is committed, and wait for the answer."""
