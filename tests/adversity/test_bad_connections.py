@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
@@ -218,13 +218,13 @@ async def _deaf(arena: Arena) -> RawPeer:
 
 async def test_a_client_that_reads_again_after_a_while_gets_everything(arena: Arena) -> None:
     async with YClient(arena.url, arena.room, max_queue=1) as slow:
-        slow.socket.transport.pause_reading()  # type: ignore[attr-defined]
+        slow.socket.transport.pause_reading()
         for _ in range(60):
             await arena.near[0].write("0123456789abcdef" * 4000)
         mark = "the end"
         await arena.near[0].write(mark)
         await arena.near[1].sees(mark)
-        slow.socket.transport.resume_reading()  # type: ignore[attr-defined]
+        slow.socket.transport.resume_reading()
         await slow.sees(mark)
         assert str(slow.text) == str(arena.near[0].text)
 
@@ -321,7 +321,7 @@ async def test_joins_and_leaves_without_end_leave_nothing_behind(arena: Arena) -
                     await attacker.send(frame(b"\x03\xe8", 8))
                     await attacker.close_code()
 
-    await come_and_go_until(come_and_go, workers=20)
+    await _in_parallel(come_and_go, workers=20)
     deadline = time.monotonic() + 60
     while arena.server.metric("collab_connections") > 4:
         assert time.monotonic() < deadline
@@ -330,10 +330,10 @@ async def test_joins_and_leaves_without_end_leave_nothing_behind(arena: Arena) -
     assert _rooms_stored(arena.server.store_path).isdisjoint(f"churn-{n}" for n in range(100))
 
 
-async def come_and_go_until(worker: Callable[[], object], *, workers: int) -> None:
+async def _in_parallel(worker: Callable[[], Coroutine[None, None, None]], *, workers: int) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
-            group.create_task(worker())  # type: ignore[arg-type]
+            group.create_task(worker())
 
 
 def _rooms_stored(store: Path) -> set[str]:

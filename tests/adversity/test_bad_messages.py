@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -58,7 +58,7 @@ _BROKEN_UPDATES = {
     "a string of 2**50": yupdate.update([(7, 0, [yupdate.item(4, var_uint(2**50) + b"a", root="notes")])]),
 }
 
-_DEEP_UPDATES = {
+_DEEP_UPDATES: dict[str, Callable[[], list[bytes]]] = {
     "any arrays": lambda: [yupdate.any_item(yupdate.nested_any_arrays(DEPTH))],
     "any objects": lambda: [yupdate.any_item(yupdate.nested_any_objects(DEPTH))],
     "JSON arrays": lambda: [yupdate.json_item("[" * DEPTH + "]" * DEPTH)],
@@ -105,7 +105,7 @@ async def test_a_broken_frame_closes_its_sender(arena: Arena, payload: bytes) ->
 @pytest.mark.parametrize("update", _BROKEN_UPDATES.values(), ids=_BROKEN_UPDATES.keys())
 @pytest.mark.parametrize("wrap", [frames.update, frames.step2], ids=["update", "step 2"])
 async def test_a_broken_update_closes_its_sender_and_reaches_nobody(
-    arena: Arena, update: bytes, wrap: type[frames.update]
+    arena: Arena, update: bytes, wrap: Callable[[bytes], bytes]
 ) -> None:
     assert await arena.close_code_for(wrap(update)) == MALFORMED
     arena.nobody_got_a_byte()
