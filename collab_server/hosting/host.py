@@ -34,8 +34,8 @@ log = structlog.get_logger(__name__)
 class _Held:
     """What a peer with a full socket gets when it has drained."""
 
-    since: float
     frames: deque[Frame]
+    bytes_total: int = 0
     state_vector: bytes | None = None
     """Its newest step 1 that is not answered yet."""
 
@@ -117,11 +117,14 @@ class Host:
             self._metrics.sent[Kind.SYNC_STEP_2].add(len(answer))
             self._schedule()
 
-    def receive_update(self, peer: Peer, update: bytes) -> None:
-        """Take an edit. Raises PeerError: 4503 while the journal is full and the edit is new."""
+    def receive_update(self, peer: Peer, update: bytes, *, is_answer: bool = False) -> None:
+        """Take an edit, or the answer to our step 1.
+
+        Raises PeerError: 4503 while the journal is full and the edit is new.
+        """
         self.room.refuses_edits = None if self._journal.admits(self) else _STORE_AWAY
         try:
-            if self.room.receive_update(peer.member, update, self._loop.time()):
+            if self.room.receive_update(peer.member, update, self._loop.time(), is_answer=is_answer):
                 self._acks.edited()
             self._schedule()
         except PeerError:
@@ -152,7 +155,7 @@ class Host:
     def peer_full(self, peer: Peer) -> None:
         """The peer's socket is over its high-water mark: it gets one difference when it has drained."""
         if peer.member in self.peers and peer.member not in self._held:
-            self._held[peer.member] = _Held(self._loop.time(), deque())
+            self._held[peer.member] = _Held(deque())
             self.room.mark_slow(peer.member)
 
     def peer_drained(self, peer: Peer) -> None:
@@ -200,12 +203,6 @@ class Host:
         if not self.ended:
             self._apply(self.room.flush(self._loop.time(), force=True))
             self._schedule()
-
-    def close_slow_peers(self, now: float) -> None:
-        """Close the peers whose sockets have been full for too long."""
-        for member, held in list(self._held.items()):
-            if now - held.since > self._settings.slow_member_timeout_s:
-                self.peers[member].close(BusyError("too slow to follow this room", CloseCode.OVERLOADED))
 
     def end(self, error: PeerError) -> None:
         """Close every peer with ``error`` and stop. What is in the journal still goes to the store."""
@@ -299,8 +296,8 @@ class Host:
             self._acks.flushed(sequence)
             self.rows_since_compaction += 1
             self.bytes_since_compaction += len(flush.journal)
-        if flush.update is not None:
-            self._broadcast(flush, flush.update, sequence)
+        # Presence goes first: what is said of it later is said to those that are not full, and an edit may
+        # fill a socket.
         for member, nulls in flush.awareness_private:
             self.peers[member].send(member.framing.awareness(nulls))
         if flush.awareness is not None:
@@ -313,6 +310,8 @@ class Host:
                 self.peers[member].send(frame)
             recipients = len(flush.awareness_recipients)
             self._metrics.sent[Kind.AWARENESS].add(len(flush.awareness) * recipients, recipients)
+        if flush.update is not None:
+            self._broadcast(flush, flush.update, sequence)
         for member, difference in flush.late:
             self.peers[member].send(member.framing.update(difference))
 
@@ -340,8 +339,12 @@ class Host:
         held = self._held.get(member)
         if held is None:
             self.peers[member].send(frame)
-        elif len(held.frames) < self._settings.held_frames_max:
+        elif (
+            len(held.frames) < self._settings.held_frames_max
+            and held.bytes_total + len(frame) <= self._settings.held_bytes_max
+        ):
             held.frames.append(frame)
+            held.bytes_total += len(frame)
         else:
             self.peers[member].close(BusyError("too slow to read its acknowledgements", CloseCode.OVERLOADED))
 

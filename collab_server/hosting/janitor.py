@@ -128,9 +128,7 @@ class Janitor:
 
     def walk(self) -> None:
         """Look at every room once."""
-        now = self._clock()
         for host in self._registry.hosts:
-            host.close_slow_peers(now)
             if (
                 host.rows_since_compaction >= self._settings.compact_after_updates
                 or host.bytes_since_compaction >= self._settings.compact_after_bytes

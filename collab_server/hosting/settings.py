@@ -39,9 +39,9 @@ class HostingSettings:
     rooms_max: int = 50_000
     room_quiet_evict_s: float = 60.0
     held_frames_max: int = 10_000
-    """Acknowledgements kept for a member whose socket is full; past it the member is closed."""
-    slow_member_timeout_s: float = 60.0
-    """A member whose socket has been full for so long is closed with 1013."""
+    """Acknowledgements kept for a member whose socket is full; past it the member is closed with 1013."""
+    held_bytes_max: int = 1024 * 1024
+    """The same in bytes."""
     settle_timeout_s: float = 5.0
     """How long opening a room may wait for the commit of what its last life on this node left behind."""
     compact_after_updates: int = 500

@@ -6,6 +6,7 @@ from collab_server.errors import CloseCode, PeerError
 from collab_server.hosting.settings import Ack, HostingSettings, JournalSettings
 from collab_server.room.room import Room
 from collab_server.wire import sync
+from collab_server.wire.awareness import AwarenessEntry, encode_awareness
 from tests.unit.hosting.house import house, stored_text, until
 
 
@@ -106,17 +107,6 @@ async def test_a_full_socket_gets_one_difference_when_it_has_drained() -> None:
         await until(lambda: str(bob.text).endswith("!"))
 
 
-async def test_a_socket_that_stays_full_is_closed_with_a_code_that_says_come_back() -> None:
-    async with house(HostingSettings(slow_member_timeout_s=10)) as home:
-        bob = await home.enter("r")
-        bob.host.peer_full(bob)
-        now = asyncio.get_running_loop().time()
-        bob.host.close_slow_peers(now + 9)
-        assert bob.closed == []
-        bob.host.close_slow_peers(now + 11)
-        assert [error.close_code for error in bob.closed] == [CloseCode.OVERLOADED]
-
-
 async def test_answers_that_nobody_reads_are_bounded() -> None:
     async with house(HostingSettings(held_frames_max=3)) as home:
         bob = await home.enter("r")
@@ -180,3 +170,24 @@ async def test_a_room_that_breaks_is_opened_again_and_others_do_not_notice(
         again = await home.enter("r")
         assert again.host is not ada.host
         assert str(again.text) == "kept"
+
+
+async def test_answers_that_nobody_reads_are_bounded_in_bytes() -> None:
+    async with house(HostingSettings(held_bytes_max=100)) as home:
+        bob = await home.enter("r")
+        bob.host.peer_full(bob)
+        bob.ask(b"?" * 60)
+        assert bob.closed == []
+        bob.ask(b"?" * 60)
+        assert [error.close_code for error in bob.closed] == [CloseCode.OVERLOADED]
+
+
+async def test_presence_is_said_before_an_edit_that_fills_the_socket() -> None:
+    async with house() as home:
+        ada, bob = await home.enter("r"), await home.enter("r")
+        await asyncio.sleep(0)
+        bob.messages.clear()
+        ada.host.receive_awareness(ada, encode_awareness([AwarenessEntry(ada.member.id, 1, "{}")]))
+        ada.write("hello")
+        await until(lambda: bob.got(sync.Update))
+        assert [type(message) for message in bob.messages] == [sync.Awareness, sync.Update]
