@@ -173,8 +173,12 @@ class Room:
             self._live[member] = None
         return answer
 
-    def receive_update(self, member: Member, update: bytes, now: float) -> bool:
+    def receive_update(self, member: Member, update: bytes, now: float, *, is_answer: bool = True) -> bool:
         """Take an edit, or the answer to our step 1. True if it is new, so that a flush will journal it.
+
+        ``is_answer`` is False for what the client calls an update. An answer (step 2) carries all deletions
+        that the client knows of, and Yjs makes some by itself as it integrates (of two concurrent values of a
+        map's key it deletes the loser): a reader is not to blame for those, so they are ignored.
 
         Raises:
             MalformedError: It cannot be decoded, or is nested too deep.
@@ -187,7 +191,7 @@ class Room:
             return False
         log = self.log
         if not member.can_write:
-            if self._is_new(inspected):
+            if self._is_new(inspected, deletions_too=not is_answer):
                 raise RefusedError("this connection may only read")
             return False
         if self.refuses_edits is not None and self._is_new(inspected):
@@ -376,11 +380,13 @@ class Room:
             return None
         return self.log.since(lag)
 
-    def _is_new(self, inspected: Inspected) -> bool:
+    def _is_new(self, inspected: Inspected, *, deletions_too: bool = True) -> bool:
         """Whether an update brings anything that the log does not hold, without taking it."""
         vector = self.log.state_vector
         if any(section.end > vector.get(section.client, 0) for section in inspected.sections):
             return True
+        if not deletions_too:
+            return False
         spans = inspected.spans
         covers = self.log.deletes.covers
         return any(not covers(spans[i], spans[i + 1], spans[i + 2]) for i in range(0, len(spans), 3))

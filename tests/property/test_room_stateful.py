@@ -267,7 +267,7 @@ class RoomMachine(RuleBasedStateMachine):
         forged.doc.apply_update(self.room.log.encode())
         before = self.room.log.encode(), self.room.log.pending_bytes
         with pytest.raises(RefusedError):
-            self.room.receive_update(client.member, forged.edit(0, where), self.now)
+            self.room.receive_update(client.member, forged.edit(0, where), self.now, is_answer=False)
         assert (self.room.log.encode(), self.room.log.pending_bytes) == before
         self._leave(client, goodbye=False)
 
@@ -399,7 +399,7 @@ class RoomMachine(RuleBasedStateMachine):
     def _send(self, client: Client, update: bytes) -> None:
         if client.member is not None:
             client.sent.append(update)
-            self.room.receive_update(client.member, update, self.now)
+            self.room.receive_update(client.member, update, self.now, is_answer=False)
 
     def _read_again(self, client: Client, *, flush_first: bool) -> None:
         if client not in self.slow:
@@ -409,7 +409,7 @@ class RoomMachine(RuleBasedStateMachine):
         self.slow.discard(client)
         update, awareness = self.room.resume(self._of(client), self.now)
         if update is not None:
-            assert self._deliver(client, update)
+            self._deliver_difference(client, update)
         if awareness is not None:
             self._tell(client, awareness)
 
@@ -428,6 +428,12 @@ class RoomMachine(RuleBasedStateMachine):
     def _deliver(self, client: Client, update: bytes) -> bool:
         client.doc.apply_update(update)
         return client.news_in(update)
+
+    def _deliver_difference(self, client: Client, update: bytes) -> None:
+        """A difference carries all deletions, and of structs only what is new, cut where one begins."""
+        for section in inspect(update).sections:
+            assert not client.known.covers(section.client, section.clock, section.end), "known already"
+        self._deliver(client, update)
 
     def _wait(self, seconds: float) -> None:
         end = self.now + seconds
@@ -450,7 +456,7 @@ class RoomMachine(RuleBasedStateMachine):
                     self._deliver(self.connected[member], flush.update)
         for member, difference in flush.late:
             if member in self.connected:
-                assert self._deliver(self.connected[member], difference), "nothing new in it"
+                self._deliver_difference(self.connected[member], difference)
         for member, payload in flush.awareness_private:
             if member in self.connected:
                 self._tell(self.connected[member], payload)

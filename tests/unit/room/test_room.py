@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from pycrdt import Doc, Text
+from pycrdt import Doc, Map, Text
 
 from collab_server.errors import BusyError, CloseCode, MalformedError, PeerError, RefusedError, TooBigError
 from collab_server.room.flush import Flush
@@ -508,10 +508,25 @@ def test_a_reader_may_say_what_is_known_and_nothing_new(scene: Scene) -> None:
     assert not scene.sends(reader, writer.doc.get_update())
     for news in (writer.types("d"), writer.deletes(0, 1), Writer(2).types("x")):
         with pytest.raises(RefusedError) as caught:
-            scene.sends(reader, news)
+            scene.room.receive_update(reader, news, scene.now, is_answer=False)
         assert caught.value.close_code is CloseCode.FORBIDDEN
     assert scene.room.next_due() is None
     assert decode_state_vector(scene.room.greeting(reader)[0]) == {1: 3}
+
+
+def test_a_reader_is_not_blamed_for_what_yjs_deletes_by_itself(scene: Scene) -> None:
+    anna, ben, reader = scene.joins(), scene.joins(), scene.joins(can_write=False)
+    for client_id, member in ((1, anna), (2, ben)):
+        doc: Doc[Map[int]] = Doc(client_id=client_id)
+        doc.get("m", type=Map)["key"] = client_id
+        scene.sends(member, doc.get_update())
+    seen: Doc[Map[int]] = Doc(client_id=3)
+    seen.apply_update(scene.room.log.encode())
+    answer = seen.get_update(scene.room.greeting(reader)[0])
+    assert answer != b"\x00\x00"
+    before = scene.room.log.encode()
+    assert not scene.sends(reader, answer)
+    assert scene.room.log.encode() is before
 
 
 def test_while_the_store_is_away_only_what_is_new_is_refused(scene: Scene) -> None:
