@@ -13,6 +13,8 @@ class Bounds:
 
     update_bytes_max: int = 16 * _MIB
     """One update. Longer ones are refused before they are looked at."""
+    update_parts_max: int = 1_000_000
+    """Structs in one update, and ranges of deletions in one update: they cost time whatever their bytes."""
     document_bytes_max: int = 256 * _MIB
     """All of one document: structs, deletions and pending structs."""
     pending_bytes_max: int = 4 * _MIB
@@ -26,13 +28,14 @@ class Bounds:
     for a moment.
     """
     state_vector_entries_max: int = 100_000
-    """Clients named in one state vector."""
+    """Clients named in one state vector, and clients that have written to one document."""
 
 
 DEFAULT_BOUNDS = Bounds()
 
 UNBOUNDED = Bounds(
     update_bytes_max=2**53,
+    update_parts_max=2**53,
     document_bytes_max=2**53,
     pending_bytes_max=2**53,
     json_values_max=2**53,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from collab_server.ydoc.bounds import DEFAULT_BOUNDS, Bounds
 from collab_server.ydoc.log import DocumentLog
-from collab_server.ydoc.update import collect_all
+from collab_server.ydoc.update import collect_all, read_update, write_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +31,12 @@ def compact(snapshot: bytes | None, updates: Sequence[bytes], bounds: Bounds = D
     """
     data = collect_all([snapshot, *updates] if snapshot else updates)
     return Compacted(data, DocumentLog.open(data, b"", (), bounds).index())
+
+
+def segment(updates: Sequence[bytes]) -> bytes:
+    """Unite some updates in as few structs as can be, with the content that was deleted since: history.
+
+    Raises:
+        MalformedError: Something of it is not an update.
+    """
+    return write_update(*read_update(updates))

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from hashlib import blake2b
 
-from collab_server.errors import MalformedError
+from collab_server.errors import CloseCode, MalformedError, TooBigError
 from collab_server.wire.lib0 import VAR_UINT_MAX, encode_var_uint, read_var_uint
 
 EMPTY = b"\x00"
@@ -253,7 +253,7 @@ class IdSet:
         return cls.of_spans(spans)
 
 
-def read_spans(data: bytes, at: int) -> tuple[array[int], int]:
+def read_spans(data: bytes, at: int, ranges_max: int = VAR_UINT_MAX) -> tuple[array[int], int]:
     """Read a delete set as flat (client, start, end) triples, as they come, and the position after it.
 
     Yjs itself writes ranges unsorted and overlapping at times, so they are taken in any order; empty ones are
@@ -261,12 +261,18 @@ def read_spans(data: bytes, at: int) -> tuple[array[int], int]:
 
     Raises:
         MalformedError: Truncated, or a range ends beyond the largest clock.
+        TooBigError: There are more than ``ranges_max``, by what they announce.
     """
     spans: array[int] = array("q")
     clients, at = read_var_uint(data, at)
     for _ in range(clients):
         client, at = read_var_uint(data, at)
         count, at = read_var_uint(data, at)
+        if count * 2 > len(data) - at:
+            raise MalformedError("update announces too many deletions")
+        ranges_max -= count
+        if ranges_max < 0:
+            raise TooBigError("update of too many parts", CloseCode.TOO_BIG)
         for _ in range(count):
             start, at = read_var_uint(data, at)
             length, at = read_var_uint(data, at)

@@ -86,7 +86,7 @@ def inspect(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> Inspected:
 
     Raises:
         MalformedError: A Yjs client would choke on it, or it breaks the bounds on depth.
-        TooBigError: It is longer than ``bounds.update_bytes_max``.
+        TooBigError: It is longer, or has more parts, than the bounds allow.
     """
     size = len(data)
     if size > bounds.update_bytes_max:
@@ -99,7 +99,7 @@ def inspect(data: bytes, bounds: Bounds = DEFAULT_BOUNDS) -> Inspected:
             at, plain = _read_sections(data, at, remaining, sections, bounds)
         if at + 1 == size and data[at] == 0:
             return Inspected(data, sections, _NO_SPANS, plain)
-        spans, at = read_spans(data, at)
+        spans, at = read_spans(data, at, bounds.update_parts_max)
     except IndexError:
         raise MalformedError("truncated update") from None
     if at != size:
@@ -113,12 +113,18 @@ def _read_sections(  # noqa: C901, PLR0912, PLR0915 - one loop, in one piece, fo
     """Read the structs of each client; the position after them, and whether the update is plain."""
     clients: set[int] = set()
     repeated = gaps = crowded = False
+    parts_left = bounds.update_parts_max
     for _ in range(remaining):
         count = data[at]
         if count < 0x80:
             at += 1
         else:
             count, at = read_var_uint(data, at)
+        if count * 2 > len(data) - at:
+            raise MalformedError("update announces too many structs")
+        parts_left -= count
+        if parts_left < 0 or len(sections) > bounds.state_vector_entries_max:
+            raise TooBigError("update of too many parts", CloseCode.TOO_BIG)
         id_at = at
         client, at = read_var_uint(data, at)
         id_bytes = data[id_at:at]

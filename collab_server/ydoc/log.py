@@ -131,7 +131,7 @@ class DocumentLog:
             fresh = self._fresh_deletes(spans)
         if not sections and not fresh:
             return _NOTHING_NEW
-        self._check_size(len(data))
+        self._check_size(inspected)
         self._append(sections, data)
         if fresh:
             self._delete(fresh)
@@ -278,7 +278,7 @@ class DocumentLog:
             if not integration.ends and not integration.left and not fresh:
                 return _NOTHING_NEW
             if not trusted:
-                self._check_size(len(inspected.data))
+                self._check_size(inspected)
                 self._check_pending(integration)
         except (MalformedError, TooBigError):
             integration.undo()
@@ -357,14 +357,18 @@ class DocumentLog:
                 pieces = self._pieces[client] = ClientPieces(client)
             raw = data[section.at : section.until]
             size = len(raw)
-            pieces.tail.append(raw)
-            pieces.tail_clocks.append(section.clock)
-            pieces.tail_counts.append(section.count)
             pieces.count += section.count
             pieces.bytes_total += size
             self._structs_bytes += size
-            self.tail_bytes += size
             self.state_vector[client] = section.end
+            if size >= _CHUNK_FROM_BYTES and not pieces.tail:
+                # much at once is a whole document or a paste, and squashed as it is
+                pieces.chunks.append(Chunk.uncharted(raw, section.clock, section.count))
+                continue
+            pieces.tail.append(raw)
+            pieces.tail_clocks.append(section.clock)
+            pieces.tail_counts.append(section.count)
+            self.tail_bytes += size
 
     def _fresh_deletes(self, spans: array[int]) -> array[int]:
         """The deletions that are new; the very same object if all are."""
@@ -392,9 +396,14 @@ class DocumentLog:
         else:
             self.deletes.union(IdSet.of_spans(spans))
 
-    def _check_size(self, more: int) -> None:
-        if self.bytes_total + more > self._bounds.document_bytes_max:
+    def _check_size(self, inspected: Inspected) -> None:
+        if self.bytes_total + len(inspected.data) > self._bounds.document_bytes_max:
             raise TooBigError("document too big")
+        vector = self.state_vector
+        if len(vector) + len(inspected.sections) > self._bounds.state_vector_entries_max:
+            new = sum(section.client not in vector for section in inspected.sections)
+            if len(vector) + new > self._bounds.state_vector_entries_max:
+                raise TooBigError("too many clients have written to the document")
 
     def _check_pending(self, integration: Integration) -> None:
         weight = self._pending.weight + integration.weight_left()
@@ -462,6 +471,7 @@ def _fold(pieces: ClientPieces) -> None:
     clock = pieces.tail_clocks[0]
     if pieces.chunks:
         last = pieces.chunks[-1]
+        last.chart()
         if last.until - last.last_at <= _REOPEN_BELOW_BYTES:
             clock = last.last_clock
             squasher.add(read_struct(last.data, last.last_at, clock))

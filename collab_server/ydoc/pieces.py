@@ -11,7 +11,7 @@ from bisect import bisect_right
 
 from collab_server.wire.lib0 import encode_var_uint
 from collab_server.ydoc.content import STRING
-from collab_server.ydoc.structs import Struct, cut, pair_at, read_struct
+from collab_server.ydoc.structs import Struct, cut, pair_at, read_struct, read_structs
 
 MARK_EVERY_BYTES = 2048
 """Distance of marks in a chunk: what a difference that begins inside it has to walk at most."""
@@ -23,7 +23,7 @@ CUT_FROM_BYTES = 256
 class Chunk:
     """Structs that lie one after the other in the same bytes."""
 
-    __slots__ = ("at", "clock", "count", "data", "last_at", "last_clock", "marks", "until")
+    __slots__ = ("at", "charted", "clock", "count", "data", "last_at", "last_clock", "marks", "until")
 
     def __init__(self, data: bytes, at: int, clock: int) -> None:
         self.data = data
@@ -36,6 +36,24 @@ class Chunk:
         self.last_clock = clock
         self.marks: array[int] = array("q")
         """Flat (clock, position, ordinal): where some of the structs begin."""
+        self.charted = True
+        """Whether marks and the last struct are known; where they are not, ``chart`` finds them."""
+
+    @classmethod
+    def uncharted(cls, data: bytes, clock: int, count: int) -> Chunk:
+        """A chunk of all these bytes, that nobody has walked yet."""
+        made = cls(data, 0, clock)
+        made.until, made.count, made.charted = len(data), count, False
+        return made
+
+    def chart(self) -> None:
+        """Walk the structs once, if nobody has, to set marks and find the last one."""
+        if self.charted:
+            return
+        until = self.until
+        self.charted, self.until, self.count = True, self.at, 0
+        for struct in read_structs(self.data, self.at, until, self.clock):
+            self.grow(struct)
 
     @property
     def size(self) -> int:
@@ -64,6 +82,7 @@ class Chunk:
 
     def nearest(self, clock: int) -> tuple[int, int, int]:
         """Clock, position and ordinal of a struct at or shortly before ``clock``."""
+        self.chart()
         marks = self.marks
         low, high = 0, len(marks) // 3
         while low < high:
@@ -98,6 +117,8 @@ class Chunk:
 
 def join_chunks(left: Chunk, right: Chunk) -> Chunk:
     """Two chunks that follow each other as one, copied together."""
+    left.chart()
+    right.chart()
     joined = Chunk(left.data[left.at : left.until] + right.data[right.at : right.until], 0, left.clock)
     joined.until = left.size + right.size
     joined.count = left.count + right.count

@@ -234,3 +234,16 @@ def test_a_client_that_comes_twice_and_gaps_are_seen() -> None:
     assert not inspect(update((1, 0, [string("a")]), (1, 1, [string("b")]))).plain
     assert not inspect(update((1, 0, [skip(5), string("b")]))).plain
     assert inspect(update((1, 0, [string("a")]), (2, 1, [string("b")]))).plain
+
+
+def test_structs_and_deletions_of_one_update_are_bounded_in_number() -> None:
+    bounds = Bounds(update_parts_max=10)
+    for made in (update((1, 0, [gc(1)] * 10)), update(deletes=[(1, 2 * n, 1) for n in range(10)])):
+        inspect(made, bounds)
+    for made in (
+        update((1, 0, [gc(1)] * 11)),
+        update((1, 0, [gc(1)] * 6), (2, 0, [gc(1)] * 6)),
+        update(deletes=[(1, 2 * n, 1) for n in range(11)]),
+    ):
+        with pytest.raises(TooBigError):
+            inspect(made, bounds)

@@ -163,6 +163,27 @@ def test_a_document_over_its_bound_takes_nothing_more() -> None:
     assert _add(log, update((1, 0, [string("x" * 900)]))).update is None
 
 
+def test_a_document_takes_edits_of_so_many_clients_and_no_more() -> None:
+    log = DocumentLog(Bounds(state_vector_entries_max=3))
+    for client in range(3):
+        _add(log, update((client, 0, [string("x")])))
+    _add(log, update((1, 1, [string("x", origin=(1, 0))])))
+    _unchanged(log, update((9, 0, [string("x")])), TooBigError)
+
+
+def test_a_large_first_update_is_kept_as_it_is_and_cut_anywhere() -> None:
+    log = DocumentLog()
+    structs = [string("x", origin=(2, n)) for n in range(3000)]
+    _add(log, update((2, 0, [string("y" * 3000)])))
+    _add(log, update((1, 0, structs)))
+    _add(log, update((1, 3000, [string("z", origin=(1, 2999))])))
+    for known in (1, 500, 2999, 3000):
+        section = inspect(log.since({1: known, 2: 3000})).sections[0]
+        assert (section.clock, section.end, section.count) == (known, 3001, 3001 - known)
+    log.fold()
+    assert inspect(log.since({1: 2998, 2: 3000})).sections[0].clock == 2998
+
+
 def _nest(levels: int, start: int = 0) -> list[bytes]:
     """One update for each level: an array in the array before it."""
     return [
