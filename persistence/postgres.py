@@ -59,6 +59,8 @@ begin isolation level repeatable read read only;
 set local statement_timeout = {timeout_ms};
 set local idle_in_transaction_session_timeout = {timeout_ms}
 """
+# Without a time limit of the server's: it would end the wait for a synchronous replica and report success.
+COMMIT = "set local statement_timeout = 0; commit"
 LOCK = "select pg_advisory_xact_lock($1)"
 
 FIND = "select id, deleted_at_ms from doc where name = $1"
@@ -406,7 +408,7 @@ class PostgresStore:
         try:
             await connection.execute(begin)
             yield connection
-            await connection.execute("commit")
+            await connection.execute(COMMIT)
         except BaseException as error:
             await _undo(connection, error)
             raise

@@ -84,7 +84,7 @@ def _postgres(url: str) -> PostgresStore:
     # The address may hold a password: no message repeats it.
     try:
         parts = urlsplit(url)
-        port = parts.port
+        port = None if "," in parts.netloc else parts.port  # libpq takes several hosts
     except ValueError as error:
         raise StoreUrlError(
             f"the PostgreSQL address is wrong ({error}); try '{EXAMPLES['postgresql']}'"
@@ -114,8 +114,8 @@ def _postgres(url: str) -> PostgresStore:
     if not database:
         raise StoreUrlError(f"the PostgreSQL address names no database; try '{EXAMPLES['postgresql']}'")
     host = parts.netloc.rpartition("@")[2] or named.get("host", "")
-    dsn = parts._replace(scheme="postgresql", query=urlencode(kept), fragment="").geturl()
-    place = host if port or not host or "," in host else f"{host}:5432"
+    dsn = f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(kept)}" if kept else "")
+    place = host if port or "," in host or host.startswith("/") else f"{host or 'localhost'}:5432"
     return PostgresStore(dsn, PostgresSettings(**ours), label=f"postgresql://{place}/{database}")
 
 

@@ -60,12 +60,10 @@ class _User:
 class PostgresServer:
     """A server of our own, or a given one. Use ``create_database`` for each test."""
 
-    def __init__(
-        self, dsn: str, process: subprocess.Popen[bytes] | None = None, folder: Path | None = None
-    ) -> None:
+    def __init__(self, dsn: str, folder: Path | None = None) -> None:
         self.dsn = dsn
         """The address of the database that is there already."""
-        self._process = process
+        self._process: subprocess.Popen[bytes] | None = None
         self._folder = folder
         self._start: list[str] = []
         self._user = _User()
@@ -78,7 +76,10 @@ class PostgresServer:
 
     @classmethod
     def start(cls, **options: str) -> PostgresServer:
-        """The server to be tested with; ``options`` are its settings, where it is a private one."""
+        """The server to be tested with.
+
+        With ``options``, which are its settings, always a private one.
+        """
         given = os.environ.get(DSN_VARIABLE)
         if given and not options:
             return cls(given)
@@ -119,7 +120,7 @@ class PostgresServer:
         command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port)]
         for name, value in (settings | options).items():
             command += ["-c", f"{name}={value}"]
-        server = cls(f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable", None, folder)
+        server = cls(f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=disable", folder)
         server._start, server._user = command, user
         server.start_again()
         return server

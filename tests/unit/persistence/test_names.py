@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persistence.names import after_prefix
+from persistence.names import after_prefix, with_nul, without_nul
 
-names = st.text(st.sampled_from(["\0", "a", "b", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"]))
+names = st.text(
+    st.sampled_from(["\0", "\1", "\2", "a", "b", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"])
+)
 
 
 @given(names, names)
@@ -26,3 +28,18 @@ def test_nothing_comes_after_the_last_names(prefix: str) -> None:
 @given(names)
 def test_what_comes_after_can_be_written_as_utf_8(prefix: str) -> None:
     (after_prefix(prefix) or "").encode()
+
+
+@given(names, names)
+def test_a_name_without_nul_can_be_turned_back_and_keeps_order_and_beginnings(one: str, two: str) -> None:
+    stored_one, stored_two = without_nul(one), without_nul(two)
+
+    assert "\0" not in stored_one
+    assert with_nul(stored_one) == one
+    assert (stored_one < stored_two) == (one < two)
+    assert stored_one.startswith(stored_two) == one.startswith(two)
+
+
+def test_a_lone_surrogate_is_no_name() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        without_nul("\ud800")

@@ -8,6 +8,7 @@ import pytest
 from persistence.base import Append
 from persistence.errors import StoreUrlError
 from persistence.memory import MemoryStore
+from persistence.postgres import PostgresSettings, PostgresStore
 from persistence.sqlite import SqliteStore
 from persistence.urls import open_store
 
@@ -34,6 +35,68 @@ def test_three_slashes_are_relative_and_four_absolute(url: str, path: str) -> No
 
     assert isinstance(store, SqliteStore)
     assert store.path == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("url", "dsn", "label"),
+    [
+        ("postgresql://u:p@h/d", "postgresql://u:p@h/d", "postgresql://h:5432/d"),
+        ("postgres://u:p%40%2F@h:77/d", "postgresql://u:p%40%2F@h:77/d", "postgresql://h:77/d"),
+        ("postgresql://h/d?sslmode=require", "postgresql://h/d?sslmode=require", "postgresql://h:5432/d"),
+        ("postgresql://[::1]:5/d", "postgresql://[::1]:5/d", "postgresql://[::1]:5/d"),
+        ("postgresql://u@a:1,b:2/d", "postgresql://u@a:1,b:2/d", "postgresql://a:1,b:2/d"),
+        ("postgresql:///d", "postgresql:///d", "postgresql://localhost:5432/d"),
+        ("postgresql:///d?host=/run/pg", "postgresql:///d?host=%2Frun%2Fpg", "postgresql:///run/pg/d"),
+    ],
+)
+def test_a_postgresql_address_is_passed_on_and_its_label_has_no_password(
+    url: str, dsn: str, label: str
+) -> None:
+    store = open_store(url)
+
+    assert isinstance(store, PostgresStore)
+    assert (store.dsn, store.label) == (dsn, label)
+
+
+def test_the_settings_of_postgresql_may_stand_in_the_address() -> None:
+    store = open_store(
+        "postgresql://h/d?pgbouncer=true&sslmode=verify-full&connections_max=3&statement_timeout_ms=500&migrate=no"
+    )
+
+    assert isinstance(store, PostgresStore)
+    assert store.dsn == "postgresql://h/d?sslmode=verify-full"
+    assert store.settings == PostgresSettings(
+        pgbouncer=True, connections_max=3, statement_timeout_ms=500, migrate=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("postgresql:", "postgresql://user"),
+        ("postgresql://u:secret@h", "names no database"),
+        ("postgresql://u:secret@h/", "names no database"),
+        ("postgresql:/u:secret@h/d", "two slashes"),
+        ("postgresql://u:secret@h:port/d", "postgresql://user"),
+        ("postgresql://u:secret@h:99999/d", "postgresql://user"),
+        ("postgresql://u:secret@[h/d", "postgresql://user"),
+        ("postgresql://u:secret@h/d?pgbounce=true", "did you mean 'pgbouncer'?"),
+        ("postgresql://u:secret@h/d?ssl_mode=require", "did you mean 'sslmode'?"),
+        ("postgresql://u:secret@h/d?sslmode=on", "verify-full"),
+        ("postgresql://u:secret@h/d?pgbouncer=perhaps", "true or false"),
+        ("postgresql://u:secret@h/d?connections_max=0", "whole number above 0"),
+        ("postgresql://u:secret@h/d?connections_max=many", "whole number above 0"),
+        ("postgresqll://u:secret@h/d", "postgresql://user"),
+        ("u:secret@h/d", "postgresql"),
+    ],
+)
+def test_a_wrong_postgresql_address_is_answered_in_one_line_without_its_password(url: str, hint: str) -> None:
+    with pytest.raises(StoreUrlError) as caught:
+        open_store(url)
+
+    assert hint in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
