@@ -133,8 +133,9 @@ async def test_the_echo_of_an_own_update_comes_where_it_was_asked_for_and_only_a
         YClient(server.ws_url, "trip?echo=true") as asking,
         YClient(server.ws_url, "trip") as other,
     ):
+        empty = asking.received
         await asking.write("warm up ")
-        await asking.saved()
+        await asking.until(lambda: asking.received > empty)
         before = asking.received
         with locked(server.store_path):
             await asking.write("echo?")
