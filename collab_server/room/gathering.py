@@ -9,11 +9,24 @@ from collab_server.ydoc.update import splice
 class Gathering:
     """The edits of one window: those for the members, and those for the journal, where the two differ."""
 
-    __slots__ = ("_apart", "_journal", "_updates", "authors", "due", "echo", "received_at", "several", "sole")
+    __slots__ = (
+        "_apart",
+        "_journal",
+        "_updates",
+        "authors",
+        "changes_before",
+        "due",
+        "echo",
+        "received_at",
+        "several",
+        "sole",
+    )
 
-    def __init__(self, received_at: float, due: float) -> None:
+    def __init__(self, received_at: float, due: float, changes_before: int) -> None:
         self.received_at = received_at
         self.due = due
+        self.changes_before = changes_before
+        """The room's count of changes before the first edit in here."""
         self._updates: list[bytes] = []
         self._journal: list[bytes] = []
         self._apart = False

@@ -298,11 +298,11 @@ class Room:
 
     def _gather(self, novelty: Novelty, holder: Member | None, now: float) -> Gathering:
         self._window.count(len(self._members), now)
-        if novelty.update is not None:
-            self._changes += 1
         gathering = self._gathering
         if gathering is None:
-            gathering = self._gathering = Gathering(now, self._window.due(now))
+            gathering = self._gathering = Gathering(now, self._window.due(now), self._changes)
+        if novelty.update is not None:
+            self._changes += 1
         gathering.add(novelty.update, novelty.journal, holder)
         return gathering
 
@@ -320,6 +320,9 @@ class Room:
             if echo:
                 flush.echo = [member for member in echo if member in self._members]
                 flush.recipients = [member for member in self._live if member not in echo]
+                for member in flush.echo:
+                    if member.lag is not None and member.lag_changes >= gathering.changes_before:
+                        self._leave_behind(member)  # the echo holds all that it lacks
             else:
                 flush.recipients = list(self._live)
             if not gathering.several and gathering.sole in self._live and gathering.sole not in echo:
