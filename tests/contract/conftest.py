@@ -14,9 +14,10 @@ import pytest
 
 from persistence.base import Store
 from persistence.memory import MemoryDatabase, MemoryStore
-from persistence.postgres import PostgresStore
+from persistence.postgres import PostgresSettings, PostgresStore
 from persistence.sqlite import SqliteStore
 from tests.support.faulty_store import FaultyStore
+from tests.support.pgbouncer import shared_pgbouncer
 from tests.support.postgres import shared_server
 
 
@@ -44,7 +45,7 @@ class Backend:
         return self.make(self.clock)
 
 
-@pytest.fixture(params=["memory", "sqlite", "faulty", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "faulty", "postgres", "pgbouncer"])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     match request.param:
         case "memory":
@@ -61,6 +62,16 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             name = await server.create_database()
             dsn = server.database_dsn(name)
             yield Backend(lambda clock: PostgresStore(dsn, now_ms=clock), dsn)
+            await server.drop_database(name)
+        case "pgbouncer":
+            server = shared_server()
+            place = shared_pgbouncer(server.dsn)
+            name = await server.create_database()
+            pooled = f"postgresql://postgres@{place}/{name}?sslmode=disable"
+            settings = PostgresSettings(pgbouncer=True)
+            yield Backend(
+                lambda clock: PostgresStore(pooled, settings, now_ms=clock), f"{pooled}&pgbouncer=true"
+            )
             await server.drop_database(name)
         case _:
             raise AssertionError(request.param)

@@ -50,7 +50,7 @@ class PostgresMissingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _User:
+class User:
     """Whom the server runs as; -1 for who runs the tests."""
 
     uid: int = -1
@@ -66,7 +66,7 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = folder
         self._start: list[str] = []
-        self._user = _User()
+        self._user = User()
         self._databases = 0
 
     @property
@@ -93,10 +93,8 @@ class PostgresServer:
 
     @classmethod
     def _start_private(cls, binaries: Path, folder: Path, options: dict[str, str]) -> PostgresServer:
-        user = _User()
-        if os.getuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            user = _User(nobody.pw_uid, nobody.pw_gid)
+        user = nobody_or_self()
+        if user.uid >= 0:
             folder.chmod(0o755)
             if not _may_enter(binaries):
                 binaries = _copy(binaries, folder)
@@ -106,7 +104,7 @@ class PostgresServer:
             os.chown(data, user.uid, user.gid)
         initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         done = subprocess.run(
-            _as_user([*initdb, "--no-locale", "--no-sync"], user, parent=False),
+            as_user([*initdb, "--no-locale", "--no-sync"], user, parent=False),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=folder,
@@ -115,7 +113,7 @@ class PostgresServer:
         )
         if done.returncode:
             raise PostgresMissingError(f"initdb failed: {done.stdout.decode(errors='replace')[-500:]}")
-        port = _free_port()
+        port = free_port()
         settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "60"}
         command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port)]
         for name, value in (settings | options).items():
@@ -134,7 +132,7 @@ class PostgresServer:
         (self._folder / "data" / "postmaster.pid").unlink(missing_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                _as_user(self._start, self._user, parent=True),
+                as_user(self._start, self._user, parent=True),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -251,12 +249,22 @@ def _copy(binaries: Path, folder: Path) -> Path:
     return target / install.name / binaries.name
 
 
-def _as_user(command: list[str], user: _User, *, parent: bool) -> list[str]:
+def nobody_or_self() -> User:
+    """Whom a server runs as that refuses to be root's."""
+    if os.getuid() != 0:
+        return User()
+    nobody = pwd.getpwnam("nobody")
+    return User(nobody.pw_uid, nobody.pw_gid)
+
+
+def as_user(command: list[str], user: User, *, parent: bool) -> list[str]:
+    """The command line that runs ``command`` as ``user``; with ``parent`` it ends with this process."""
     parent_pid = os.getpid() if parent else 0
     return [sys.executable, "-c", LAUNCH, str(parent_pid), str(user.uid), str(user.gid), *command]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
