@@ -345,6 +345,8 @@ class Presence:
             return
         if ahead < 0 or not _may_be_the_same_user(client.owner, member):
             return
+        if claim is not None and ahead == 0:
+            return  # an echo of what is known must not displace whoever came before it
         member.may_claim = False
         same_user = client.owner is not None and client.owner.user_id is not None
         if ahead > 0 and (client.owner is None or same_user):

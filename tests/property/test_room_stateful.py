@@ -229,8 +229,15 @@ class RoomMachine(RuleBasedStateMachine):
 
     @rule(goodbye=st.booleans())
     def let_an_old_connection_die(self, goodbye: bool) -> None:
-        if self.ghosts:
-            self.room.leave(self.ghosts.pop(0), self.now, goodbye=goodbye)
+        if not self.ghosts:
+            return
+        ghost = self.ghosts.pop(0)
+        back = {
+            c.client_id for c in self.everybody if c.client_id == ghost.id and c.member and c.own_awareness()
+        }
+        shown = back & self._shown().keys()
+        self.room.leave(ghost, self.now, goodbye=goodbye)
+        assert shown <= self._shown().keys()
 
     @rule(client=clients)
     def stop_reading(self, client: Client) -> None:
@@ -385,7 +392,7 @@ class RoomMachine(RuleBasedStateMachine):
         if client.member is None or client.greeted_with is None or client in self.slow:
             return
         answer = self.room.receive_step1(client.member, client.doc.get_state(), self.now)
-        self._deliver(client, answer)
+        self._deliver_difference(client, answer)
         greeted_with, client.greeted_with = client.greeted_with, None
         self.room.receive_update(client.member, client.doc.get_update(greeted_with), self.now)
 

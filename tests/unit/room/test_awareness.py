@@ -375,6 +375,16 @@ def test_an_echo_taken_for_a_claim_ends_with_the_owners_next_word(scene: Scene) 
     assert scene.asked == []
 
 
+def test_an_echo_does_not_displace_a_client_that_is_back(scene: Scene) -> None:
+    scene.says(old := scene.member(), (ANNA, 3, '"a"'))
+    scene.says(new := scene.member(), (ANNA, 3, '"a"'))
+    scene.says(viewer := scene.member(), (ANNA, 3, '"a"'))
+    scene.leaves(old)
+    scene.leaves(viewer, goodbye=True)
+    scene.says(new, (ANNA, 4, '"b"'))
+    assert scene.here == {ANNA: (4, '"b"')}
+
+
 def test_a_known_user_gets_its_id_back_at_once_and_another_never(scene: Scene) -> None:
     scene.says(scene.member("anna"), (ANNA, 3, '"a"'))
     scene.says(scene.member("eve"), (ANNA, 9, '"forged"'))
