@@ -9,22 +9,42 @@ by itself. What has neither is given up, which is always correct: unmatched mean
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Hashable, Sequence
 
+Region = tuple[int, int, int, int]
 Block = tuple[int, int, int]
 """``(i, j, n)``: ``old[i:i+n] == new[j:j+n]``, in ascending order of both."""
 
 DIFFERENCES_MAX = 400
 """Elements that a shortest edit may touch before landmarks are looked for; its memory is the square of it."""
-EFFORT_MAX = 2_000_000
-"""Comparisons, about a quarter of a microsecond each, before only landmarks are used."""
+COMPARISONS_MAX = 500_000
+"""About a microsecond each."""
+_LANDMARK_SPANS = (1, 4, 16)
 _STRIDE = 64
+_SEEN_PER_ELEMENT_MAX = 8
 
 
-def align(old: Sequence[Hashable], new: Sequence[Hashable], effort: int = EFFORT_MAX) -> list[Block]:
+class Effort:
+    """The comparisons that are left for shortest edits, shared by all that is compared for one purpose.
+
+    When they are used up, only equal beginnings, equal ends and landmarks are found: that is linear.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, comparisons_max: int = COMPARISONS_MAX) -> None:
+        self.left = comparisons_max
+
+
+def align(
+    old: Sequence[Hashable],
+    new: Sequence[Hashable],
+    effort: Effort | None = None,
+    differences_max: int = DIFFERENCES_MAX,
+) -> list[Block]:
     """The blocks that both have in common; touching neighbours are one. ``effort`` bounds the time."""
-    budget = _Budget(effort)
+    effort = effort or Effort()
+    seen_max = _SEEN_PER_ELEMENT_MAX * (len(old) + len(new))
     found: list[Block] = []
     regions = [(0, len(old), 0, len(new))]
     while regions:
@@ -32,14 +52,16 @@ def align(old: Sequence[Hashable], new: Sequence[Hashable], effort: int = EFFORT
         i, i_end, j, j_end = region
         if i == i_end or j == j_end:
             continue
-        blocks = _shortest_edit(old, new, region, budget)
+        blocks = _shortest_edit(old, new, region, effort, differences_max)
         if blocks is not None:
             found.extend(blocks)
             continue
-        for at, to in _landmarks(old, new, region):
+        landmarks, seen = _landmarks(old, new, region) if seen_max > 0 else ([], 0)
+        seen_max -= seen
+        for at, to, length in landmarks:
             regions.append((i, at, j, to))
-            found.append((at, to, 1))
-            i, j = at + 1, to + 1
+            found.append((at, to, length))
+            i, j = at + length, to + length
         if i > region[0]:
             regions.append((i, i_end, j, j_end))
     return _joined(found)
@@ -100,19 +122,12 @@ def increasing(values: Sequence[int]) -> list[int]:
     return chain[::-1]
 
 
-class _Budget:
-    __slots__ = ("left",)
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-
 def _trim(
     old: Sequence[Hashable],
     new: Sequence[Hashable],
-    region: tuple[int, int, int, int],
+    region: Region,
     found: list[Block],
-) -> tuple[int, int, int, int]:
+) -> Region:
     i, i_end, j, j_end = region
     length = common_prefix(old, new, i, j, min(i_end - i, j_end - j))
     if length:
@@ -128,15 +143,16 @@ def _trim(
 def _shortest_edit(
     old: Sequence[Hashable],
     new: Sequence[Hashable],
-    region: tuple[int, int, int, int],
-    budget: _Budget,
+    region: Region,
+    effort: Effort,
+    differences_max: int,
 ) -> list[Block] | None:
     """Myers' greedy walk, or None when it would take too many differences or too long."""
     i0, i_end, j0, j_end = region
     width, height = i_end - i0, j_end - j0
     furthest = {1: 0}
     history: list[dict[int, int]] = []
-    for distance in range(min(DIFFERENCES_MAX, width + height) + 1):
+    for distance in range(min(differences_max, width + height) + 1):
         history.append(furthest.copy())
         for diagonal in range(-distance, distance + 1, 2):
             if diagonal > width or -diagonal > height:
@@ -152,10 +168,10 @@ def _shortest_edit(
                 continue
             length = common_prefix(old, new, i0 + x, j0 + y, min(width - x, height - y))
             furthest[diagonal] = x + length
-            budget.left -= 4 + length // 8
+            effort.left -= 1 + length // 32
             if x + length == width and y + length == height:
                 return _walk_back(history, width, height, i0, j0)
-        if budget.left < 0:
+        if effort.left < 0:
             return None
     return None
 
@@ -180,18 +196,47 @@ def _walk_back(history: list[dict[int, int]], x: int, y: int, i0: int, j0: int) 
     return blocks
 
 
-def _landmarks(
-    old: Sequence[Hashable], new: Sequence[Hashable], region: tuple[int, int, int, int]
-) -> list[tuple[int, int]]:
-    """Elements that occur exactly once on each side, those of them that are in the same order."""
+def _landmarks(old: Sequence[Hashable], new: Sequence[Hashable], region: Region) -> tuple[list[Block], int]:
+    """What occurs exactly once on each side, and in the same order: single elements, else some in a row.
+
+    Also how many elements were looked at.
+    """
     i, i_end, j, j_end = region
-    old_counts = Counter(old[i:i_end])
-    new_counts = Counter(new[j:j_end])
-    places = {new[to]: to for to in range(j, j_end) if new_counts[new[to]] == 1}
-    pairs = [
-        (at, places[old[at]]) for at in range(i, i_end) if old_counts[old[at]] == 1 and old[at] in places
-    ]
-    return [pairs[k] for k in increasing([to for _, to in pairs])]
+    looked_at = 0
+    for span in _LANDMARK_SPANS:
+        if span > min(i_end - i, j_end - j):
+            break
+        looked_at += i_end - i + j_end - j
+        old_spans = _spans(old[i:i_end], span)
+        new_spans = _spans(new[j:j_end], span)
+        new_once = _once(new_spans)
+        both = [
+            (at, new_once[seen])
+            for seen, at in _once(old_spans).items()
+            if at >= 0 and new_once.get(seen, -1) >= 0
+        ]
+        blocks: list[Block] = []
+        at_free = to_free = 0
+        for k in increasing([to for _, to in both]):
+            at, to = both[k]
+            if at >= at_free and to >= to_free:
+                blocks.append((i + at, j + to, span))
+                at_free, to_free = at + span, to + span
+        if blocks:
+            return blocks, looked_at
+    return [], looked_at
+
+
+def _once(values: Sequence[Hashable]) -> dict[Hashable, int]:
+    """Where each value is, by first occurrence; -1 for those that occur again."""
+    places: dict[Hashable, int] = {}
+    for at, value in enumerate(values):
+        places[value] = -1 if value in places else at
+    return places
+
+
+def _spans(values: Sequence[Hashable], span: int) -> list[Hashable]:
+    return list(values) if span == 1 else list(zip(*(values[k:] for k in range(span)), strict=False))
 
 
 def _joined(blocks: list[Block]) -> list[Block]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pycrdt import Doc
 
+from collab_server.views.align import Effort
 from collab_server.views.excerpts import Excerpt, middle_cut, plain_text, utf16_length
 from collab_server.views.pairing import pairs, tokens
 from collab_server.views.textdiff import TextChange, text_changes
@@ -111,6 +112,7 @@ class _Writer:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     entries_count: int = 0
     truncated: bool = False
+    effort: Effort = field(default_factory=Effort)
 
     def root(self, name: str, old: Node, new: Node) -> Entry:
         """The entry of a root; unlike others it is there also when nothing of it can be shown any more."""
@@ -176,7 +178,7 @@ class _Writer:
         """The nested difference of two shared types of one kind."""
         if new.kind in {"text", "xmltext"}:
             self.counts["changed"] += 1
-            self._text(entry, text_changes(old.runs, new.runs))
+            self._text(entry, text_changes(old.runs, new.runs, self.effort))
             if not old.entries and not new.entries:
                 return
         changes: list[Entry] = []
@@ -203,7 +205,7 @@ class _Writer:
 
     def _items(self, path: Path, old: Sequence[Value], new: Sequence[Value]) -> Iterator[Any]:
         """Removed ones first, then the rest in the order of the new sequence."""
-        stayed = {j: i for i, j in pairs(old, new)}
+        stayed = {j: i for i, j in pairs(old, new, self.effort)}
         kept = set(stayed.values())
         places = {token: i for i, token in enumerate(tokens(old)) if i not in kept and identity(old[i])}
         moved = {

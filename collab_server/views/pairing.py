@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 
-from collab_server.views.align import align, gaps
+from collab_server.views.align import Effort, align, gaps
 from collab_server.views.tree import Leaf, Node, Value, identity
 
 Pair = tuple[int, int]
@@ -21,10 +21,10 @@ _FEATURES_MAX = 256
 _WORD = re.compile(r"\w+")
 
 
-def pairs(old: Sequence[Value], new: Sequence[Value]) -> list[Pair]:
+def pairs(old: Sequence[Value], new: Sequence[Value], effort: Effort) -> list[Pair]:
     """The items that stay, ``old[i]`` as ``new[j]``, ascending in both; equal or to be edited."""
     old_tokens, new_tokens = tokens(old), tokens(new)
-    blocks = align(old_tokens, new_tokens)
+    blocks = align(old_tokens, new_tokens, effort)
     found = [(i + k, j + k) for i, j, length in blocks for k in range(length)]
     for i, i_end, j, j_end in gaps(blocks, len(old), len(new)):
         found.extend((i + a, j + b) for a, b in _alike(old[i:i_end], new[j:j_end]))

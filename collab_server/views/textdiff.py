@@ -11,16 +11,19 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from collab_server.views.align import align, common_prefix, common_suffix, gaps
+from collab_server.views.align import DIFFERENCES_MAX, Effort, align, common_prefix, common_suffix, gaps
 from collab_server.views.tree import Key, Leaf, Run, equal_attributes
 
-HUNKS_MAX = 2000
+HUNKS_MAX = 3000
 """Separate edits to one text; more become fewer larger ones. For each pycrdt walks from the text's start."""
-_CHARACTERS_MAX = 4000
+_CHARACTERS_MAX = 1000
 _KEPT_MIN = 4
-_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+_CHANCE = 8
+_WORDS = re.compile(r"\w+\s*|[^\w\s]\s*|\s+")
 _FIRST_PLACEHOLDER = 0xD800
+_PLACEHOLDER = re.compile("[\ud800-\udfff]")
 
 Hunk = tuple[int, int, int, int]
 """``(i, i_end, j, j_end)``: characters of the old text that become those of the new."""
@@ -37,14 +40,14 @@ class TextChange:
     formats: dict[str, tuple[Leaf | None, Leaf | None]]  # retain: name -> (before, after)
 
 
-def text_changes(old: Sequence[Run], new: Sequence[Run]) -> list[TextChange]:
+def text_changes(old: Sequence[Run], new: Sequence[Run], effort: Effort) -> list[TextChange]:
     """The steps that make ``new`` of ``old``. Retained stretches have formats where these differ."""
     before, after = _flat(old, new)
     old_runs, new_runs = _Runs(old), _Runs(new)
     changes: list[TextChange] = []
     i = j = 0
     for at, at_end, to, to_end in [
-        *_hunks(before, after),
+        *_hunks(before, after, effort),
         (len(before), len(before), len(after), len(after)),
     ]:
         changes.extend(_retained(old_runs, new_runs, i, j, at - i))
@@ -144,7 +147,7 @@ def _flat(old: Sequence[Run], new: Sequence[Run]) -> tuple[str, str]:
     return flat[0], flat[1]
 
 
-def _hunks(old: str, new: str) -> list[Hunk]:
+def _hunks(old: str, new: str, effort: Effort) -> list[Hunk]:
     start = common_prefix(old, new, 0, 0, min(len(old), len(new)))
     shorter = min(len(old), len(new)) - start
     end = common_suffix(old, new, len(old), len(new), shorter)
@@ -153,59 +156,65 @@ def _hunks(old: str, new: str) -> list[Hunk]:
         return []
     found = [
         (start + i, start + i_end, start + j, start + j_end)
-        for hunk in _word_hunks(middle_old, middle_new)
-        for i, i_end, j, j_end in _character_hunks(middle_old, middle_new, hunk)
+        for hunk in _word_hunks(middle_old, middle_new, effort)
+        for i, i_end, j, j_end in _character_hunks(middle_old, middle_new, hunk, effort)
     ]
-    kept_min = _KEPT_MIN
-    found = _merged(old, found, kept_min, boldly=False)
-    while len(found) > HUNKS_MAX:
-        kept_min *= 4
-        found = _merged(old, found, kept_min, boldly=True)
-    return found
+    return _fewer(_without_chance(old, found))
 
 
-def _word_hunks(old: str, new: str) -> list[Hunk]:
+def _word_hunks(old: str, new: str, effort: Effort) -> list[Hunk]:
     old_words, new_words = _WORDS.findall(old), _WORDS.findall(new)
     old_at, new_at = _places(old_words), _places(new_words)
     return [
         (old_at[i], old_at[i_end], new_at[j], new_at[j_end])
-        for i, i_end, j, j_end in gaps(align(old_words, new_words), len(old_words), len(new_words))
+        for i, i_end, j, j_end in gaps(align(old_words, new_words, effort), len(old_words), len(new_words))
     ]
 
 
 def _places(words: Sequence[str]) -> list[int]:
-    places = [0]
-    for word in words:
-        places.append(places[-1] + len(word))
-    return places
+    return [0, *accumulate(map(len, words))]
 
 
-def _character_hunks(old: str, new: str, hunk: Hunk) -> list[Hunk]:
+def _character_hunks(old: str, new: str, hunk: Hunk, effort: Effort) -> list[Hunk]:
     i, i_end, j, j_end = hunk
-    if i == i_end or j == j_end or i_end - i + j_end - j > _CHARACTERS_MAX:
+    length = i_end - i + j_end - j
+    if i == i_end or j == j_end or length > _CHARACTERS_MAX:
         return [hunk]
-    between = gaps(align(old[i:i_end], new[j:j_end]), i_end - i, j_end - j)
+    # Where more than half differs, what is equal is so by chance.
+    blocks = align(old[i:i_end], new[j:j_end], effort, min(DIFFERENCES_MAX, length // 2 + 2))
+    between = gaps(blocks, i_end - i, j_end - j)
     return [(i + a, i + b, j + c, j + d) for a, b, c, d in between]
 
 
-def _merged(old: str, hunks: Sequence[Hunk], kept_min: int, *, boldly: bool) -> list[Hunk]:
-    """Join hunks with less than ``kept_min`` characters between them: a lone "e" in other words is chance.
+def _without_chance(old: str, hunks: Sequence[Hunk]) -> list[Hunk]:
+    """Join hunks that both change much more than what is between them: an "e" in other words is chance.
 
-    Unless ``boldly``, only where both hunks change more than is kept, and no embed.
+    An embed is never given up so.
     """
-    merged: list[Hunk] = []
+    joined: list[Hunk] = []
     for hunk in hunks:
-        if merged:
-            i, i_end, j, j_end = merged[-1]
+        if joined:
+            i, i_end, j, j_end = joined[-1]
             kept = hunk[0] - i_end
             changes = min(max(i_end - i, j_end - j), max(hunk[1] - hunk[0], hunk[3] - hunk[2]))
-            embed = any(_is_placeholder(character) for character in old[i_end : hunk[0]])
-            if kept < kept_min and (boldly or (kept < changes and not embed)):
-                merged[-1] = (i, hunk[1], j, hunk[3])
+            if kept < max(min(_KEPT_MIN, changes), changes // _CHANCE) and not _PLACEHOLDER.search(
+                old, i_end, hunk[0]
+            ):
+                joined[-1] = (i, hunk[1], j, hunk[3])
                 continue
-        merged.append(hunk)
-    return merged
+        joined.append(hunk)
+    return joined
 
 
-def _is_placeholder(character: str) -> bool:
-    return 0xD800 <= ord(character) <= 0xDFFF
+def _fewer(hunks: list[Hunk]) -> list[Hunk]:
+    """No more than the maximum: those with the least between them become one."""
+    if len(hunks) <= HUNKS_MAX:
+        return hunks
+    kept = [(hunks[k + 1][0] - hunks[k][1], k) for k in range(len(hunks) - 1)]
+    ends = sorted(k for _, k in sorted(kept, reverse=True)[: HUNKS_MAX - 1])
+    fewer = []
+    first = 0
+    for last in [*ends, len(hunks) - 1]:
+        fewer.append((hunks[first][0], hunks[last][1], hunks[first][2], hunks[last][3]))
+        first = last + 1
+    return fewer
