@@ -305,7 +305,7 @@ class PlainSession:
                 host.receive_step1(self, state_vector)
             case sync.SyncStep2(update):
                 received[Kind.SYNC_STEP_2].add(size_bytes)
-                host.receive_update(self, update)
+                host.receive_update(self, update, is_answer=True)
             case sync.QueryAwareness():
                 received[Kind.QUERY_AWARENESS].add(size_bytes)
                 host.receive_query_awareness(self)
