@@ -110,7 +110,8 @@ def typed(seed: int, edits: int, people: int = 2) -> list[bytes]:
         person = dice.randrange(people)
         doc = docs[person]
         text: Text = doc["text"]
-        before = doc.get_state()
+        changes: list[bytes] = []
+        subscription = doc.observe(_collector(changes))
         if dice.random() < 0.05:
             cursors[person] = dice.randint(0, len(text))
         cursor = min(cursors[person], len(text))
@@ -121,11 +122,12 @@ def typed(seed: int, edits: int, people: int = 2) -> list[bytes]:
             text.insert(cursor, dice.choice("etaoin shrdlu\n"))
             cursor += 1
         cursors[person] = cursor
-        change = doc.get_update(before)
-        updates.append(change)
+        doc.unobserve(subscription)
+        updates += changes
         for other in docs:
-            if other is not doc:
-                other.apply_update(change)
+            for change in changes:
+                if other is not doc:
+                    other.apply_update(change)
     return updates
 
 

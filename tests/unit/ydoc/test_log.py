@@ -364,4 +364,4 @@ def test_a_recorded_session_reads_the_same_and_stays_small(name: str) -> None:
     assert content([log.encode()]) == wanted
     stored = compact(None, updates)
     assert content([stored.data]) == wanted
-    assert len(stored.data) < len(b"".join(updates)) / 5
+    assert len(stored.data) < len(b"".join(updates)) / 2
