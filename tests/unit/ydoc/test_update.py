@@ -193,3 +193,10 @@ def test_collecting_follows_a_long_chain_without_recursion() -> None:
     ]
     collected = collect(update((1, 0, many), deletes=[(1, 0, 1)]))
     assert collected == update((1, 0, [item(1, b"\x01", root="array"), gc(5000)]), deletes=[(1, 0, 5001)])
+
+
+def test_a_right_origin_of_the_same_client_at_another_clock_keeps_structs_apart() -> None:
+    data = update(
+        (1, 5, [string("a", origin=(1, 4), right=(3, 1)), string("b", origin=(1, 5), right=(3, 2))])
+    )
+    assert squash(data) == data
