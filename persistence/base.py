@@ -4,12 +4,17 @@ A document is known by its room's name. It is stored as at most one *snapshot* a
 that came after it, each of them Yjs update bytes (v1) that the store never looks into.
 
 Order: updates are sets; the rows of one room may be read in any order that respects each appender's own.
-Durability: when ``append`` returns, every row of the call survives the death of the process and of the
+Durability: when a call that writes returns, what it wrote survives the death of the process and of the
 machine.
-Atomicity: each call is one transaction; a call that raises has written nothing, except that
-``StoreUnavailableError`` from ``append``, ``compact`` or ``delete`` may be raised after a commit whose reply
-was lost.
-Repeating such a call is always safe: an update stored twice means the same as once.
+Atomicity: each call is one transaction and sees one moment; a call that raises has written nothing, except
+that ``StoreUnavailableError`` from a call that writes may be raised after a commit whose reply was lost.
+Repeating such a call is always safe: an update stored twice means the same as once, and a compaction, a trim
+or a restored dump that is there already is not done again. (``add_version`` alone may leave two versions.)
+
+History: what compaction absorbs is kept beside the document, as *segments* (the updates of a stretch of time,
+un-collected) on a line with *checkpoints* (full states). The state at any place of the line is the newest
+checkpoint there or before, and the segments after it. Ids of segments grow along the line, which is the order
+in which compactions were committed. A *named version* carries a full state of its own and needs no line.
 """
 
 from __future__ import annotations
@@ -26,6 +31,9 @@ class UpdateRow:
 
     id: int
     data: bytes
+    authors: Sequence[str] = ()
+    at_ms: int = 0
+    """When the update was received, in milliseconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class DocumentInfo:
 
     room: str
     bytes_total: int
+    """Snapshot and updates, as ``load`` reads them. What the history takes is told by ``history_size``."""
     updates_count: int
     created_at_ms: int
     changed_at_ms: int
@@ -98,11 +107,158 @@ class Notice:
     kind: NoticeKind
 
 
+@dataclass(frozen=True, slots=True)
+class NewSegment:
+    """The updates of a stretch of time, spliced but not collected, to be kept as history."""
+
+    data: bytes
+    from_ms: int
+    to_ms: int
+    """When its first and its last update were received, in milliseconds since the epoch."""
+    authors: Sequence[str] = ()
+    updates_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewCheckpoint:
+    """The full state of a document at some place of its history."""
+
+    data: bytes
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """A line of the list of segments. A segment's end is an automatic version of the document."""
+
+    id: int
+    from_ms: int
+    to_ms: int
+    authors: Sequence[str]
+    updates_count: int
+    bytes_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPart:
+    """What makes a state of the past: checkpoint and segments, spliced."""
+
+    checkpoint: bytes | None
+    """None where the history reaches back to the document's beginning and has no checkpoint yet."""
+    segments: Sequence[bytes]
+    """Those after the checkpoint, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySize:
+    """What the history of one document takes. Bytes are those of the contents."""
+
+    segments_count: int = 0
+    segments_bytes: int = 0
+    since_checkpoint_bytes: int = 0
+    """The segments after the newest checkpoint, which are read to open the newest state of the past."""
+    checkpoints_count: int = 0
+    checkpoints_bytes: int = 0
+    versions_count: int = 0
+    versions_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """A line of the list of named versions."""
+
+    id: int
+    name: str
+    at_ms: int
+    author: str | None
+    pinned: bool
+    """Whether it outlives the retention of the history."""
+    bytes_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class DumpedSegment:
+    """A segment in a dump."""
+
+    data: bytes
+    from_ms: int
+    to_ms: int
+    authors: Sequence[str]
+    updates_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DumpedCheckpoint:
+    """A checkpoint in a dump."""
+
+    data: bytes
+    at_ms: int
+    after_segments: int
+    """How many of the dump's segments lie before it: 0 for a base before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class DumpedVersion:
+    """A named version in a dump."""
+
+    name: str
+    at_ms: int
+    author: str | None
+    pinned: bool
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentDump:
+    """Everything that a store holds of one live document, its history included, read at one moment.
+
+    Segments, checkpoints and versions come oldest first.
+    """
+
+    room: str
+    stored: StoredDocument
+    created_at_ms: int
+    changed_at_ms: int
+    segments: Sequence[DumpedSegment] = ()
+    checkpoints: Sequence[DumpedCheckpoint] = ()
+    versions: Sequence[DumpedVersion] = ()
+
+    @property
+    def bytes_total(self) -> int:
+        """The size of all contents together, in bytes."""
+        history_bytes = (
+            sum(len(segment.data) for segment in self.segments)
+            + sum(len(checkpoint.data) for checkpoint in self.checkpoints)
+            + sum(len(version.data) for version in self.versions)
+        )
+        return self.stored.bytes_total + history_bytes
+
+
 class Store(Protocol):
     """Where documents are kept. All calls are safe to make from many tasks at once, from one event loop."""
 
-    async def open(self) -> None:
-        """Connect and bring the schema up to date. Raises StoreUnavailableError or SchemaError."""
+    @property
+    def schema_version(self) -> int:
+        """The version of the schema that ``open`` left; 0 before, and where there is no schema."""
+        ...
+
+    @property
+    def migrated(self) -> tuple[int, int] | None:
+        """The schema's version before and after ``open`` brought it up to date; None where it was already."""
+        ...
+
+    async def open(self, *, migrate: bool = True, read_only: bool = False) -> None:
+        """Connect, and bring the schema up to date.
+
+        Args:
+            migrate: with False, an old schema (or none) is refused instead.
+            read_only: for a replica. Nothing is migrated, a call that writes raises StoreError, and no right
+                to write is needed; ``ping`` then tells whether a read would work.
+
+        Raises:
+            StoreUnavailableError: it cannot be reached.
+            SchemaError: it is newer than this code, another program's, or old and not to be migrated.
+        """
         ...
 
     async def close(self) -> None:
@@ -130,18 +286,35 @@ class Store(Protocol):
         """
         ...
 
-    async def compact(self, room: str, snapshot: Snapshot, absorbed: Sequence[int]) -> bool:
-        """Replace the snapshot and delete exactly the rows in ``absorbed``.
+    async def compact(
+        self,
+        room: str,
+        snapshot: Snapshot,
+        absorbed: Sequence[int],
+        *,
+        segments: Sequence[NewSegment] = (),
+        checkpoint: NewCheckpoint | None = None,
+    ) -> bool:
+        """Replace the snapshot, delete exactly the rows in ``absorbed``, and add to the end of the history.
 
         The caller has read those rows, and the snapshot before this one, with ``load``, and absorbs every row
         that this load gave it. Rows appended meanwhile stay. Returns False, and changes nothing, when another
         compaction or a deletion came in between: a row of ``absorbed`` is no longer there; or ``absorbed`` is
         empty and there is a snapshot already, because then nothing would tell.
+
+        Args:
+            room: the document.
+            snapshot: its state with everything absorbed, collected.
+            absorbed: ids of the rows that are in it.
+            segments: what was absorbed, for the history, oldest first; all of it, or nothing. Whoever gives
+                none writes no history. If the snapshot before holds something that was never put into the
+                history (because of that, or of an import), it becomes a checkpoint before these segments.
+            checkpoint: the full state at the end of the last of ``segments``.
         """
         ...
 
     async def delete(self, room: str) -> bool:
-        """Remove every row of a document, leave a tombstone and a DELETED notice.
+        """Remove all rows of a document and all of its history; leave a tombstone and a DELETED notice.
 
         False if there was no such document.
         """
@@ -165,5 +338,117 @@ class Store(Protocol):
         """The notices after the id ``after``, and the id to go on from; with None just that id.
 
         Whoever goes on from that id misses none. A notice is kept for an hour.
+        """
+        ...
+
+    async def list_segments(
+        self, room: str, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[SegmentInfo]:
+        """The segments of a document, newest first, from below the id ``before``; no content is read.
+
+        Empty where there is no such document.
+        """
+        ...
+
+    async def read_history(
+        self, room: str, *, segment: int | None = None, at_ms: int | None = None
+    ) -> HistoryPart | None:
+        """The state at the end of a segment: the newest checkpoint until there, and the segments after it.
+
+        Args:
+            room: the document.
+            segment: its id.
+            at_ms: instead of that, a time: the last segment (the one with the highest id) with ``to_ms`` at
+                or before it. With neither, the last segment.
+
+        Returns:
+            None if that is before the history that was kept, there is no such segment, or no document.
+
+        Raises:
+            ValueError: both were given.
+        """
+        ...
+
+    async def history_size(self, room: str) -> HistorySize:
+        """What the history of a document takes; all zeros where there is none."""
+        ...
+
+    async def expired(self, before_ms: int, limit: int, *, after: str = "") -> Sequence[str]:
+        """The documents that have something for ``trim`` with this ``before_ms``, by name, after ``after``.
+
+        That is: a segment that ends before that time, or a version that is not pinned and older.
+        """
+        ...
+
+    async def trim(
+        self,
+        room: str,
+        *,
+        before_ms: int,
+        upto_segment: int | None = None,
+        base: NewCheckpoint | None = None,
+    ) -> bool:
+        """Cut off the old end of a history.
+
+        Puts ``base`` in the place of all segments until ``upto_segment`` (this one too) and of all
+        checkpoints there; the caller made it of ``read_history(room, segment=upto_segment)``. Drops the
+        versions older than ``before_ms`` that are not pinned; with ``upto_segment`` None, this alone. What a
+        compaction has added to the history meanwhile stays.
+
+        Returns False, and changes nothing, when there is no such document or segment any more.
+
+        Raises:
+            ValueError: one of ``upto_segment`` and ``base`` is missing.
+        """
+        ...
+
+    async def add_version(
+        self, room: str, name: str, author: str | None, at_ms: int, data: bytes, pinned: bool
+    ) -> int:
+        """Keep a full state of a document under a name (which need not be the only one); returns its id.
+
+        Raises:
+            DocumentDeletedError: on a tombstone.
+            DocumentMissingError: there is no such document.
+        """
+        ...
+
+    async def list_versions(
+        self, room: str, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[VersionInfo]:
+        """The named versions, newest first, from below the id ``before``; no content is read."""
+        ...
+
+    async def read_version(self, room: str, version: int) -> bytes | None:
+        """The state that a named version keeps; None if there is none with this id."""
+        ...
+
+    async def set_pinned(self, room: str, version: int, pinned: bool) -> bool:
+        """Pin a named version, or let it go with the others; False if there is none with this id."""
+        ...
+
+    async def rename_version(self, room: str, version: int, name: str) -> bool:
+        """Give a named version another name; False if there is none with this id."""
+        ...
+
+    async def delete_version(self, room: str, version: int) -> bool:
+        """Remove a named version; False if there is none with this id."""
+        ...
+
+    async def dump(self, room: str, *, bytes_max: int) -> DocumentDump | None:
+        """Read a document with all its history, as of one moment; None if there is none.
+
+        Raises:
+            DocumentDeletedError: on a tombstone.
+            DumpTooLargeError: all contents together have more than ``bytes_max`` bytes; told before any is
+                read.
+        """
+        ...
+
+    async def restore_dump(self, dump: DocumentDump, *, revive: bool = False) -> bool:
+        """Write a document that is not there, with all its history, and leave a CHANGED notice.
+
+        Everything gets new ids, in the order of the dump. Returns False, and changes nothing, when there is a
+        live document of that name; or a tombstone, unless ``revive`` says to replace it.
         """
         ...

@@ -22,19 +22,31 @@ from typing import TypeVar
 from persistence.base import (
     Append,
     Appended,
+    DocumentDump,
     DocumentInfo,
+    HistoryPart,
+    HistorySize,
+    NewCheckpoint,
+    NewSegment,
     Notice,
     NoticeKind,
+    SegmentInfo,
     Snapshot,
     Store,
     StoredDocument,
+    VersionInfo,
 )
 from persistence.errors import StoreError, StoreUnavailableError
 
 T = TypeVar("T")
 
 
-OTHERS = ("restore_name", "list_documents", "notify", "notices")
+OTHERS = (
+    *("restore_name", "list_documents", "notify", "notices"),
+    *("list_segments", "read_history", "history_size", "expired", "trim"),
+    *("add_version", "list_versions", "read_version", "set_pinned", "rename_version", "delete_version"),
+    *("dump", "restore_dump"),
+)
 
 
 class FaultKind(Enum):
@@ -131,8 +143,16 @@ class FaultyStore:
                 await call()
                 raise fault.error
 
-    async def open(self) -> None:
-        await self.inner.open()
+    @property
+    def schema_version(self) -> int:
+        return self.inner.schema_version
+
+    @property
+    def migrated(self) -> tuple[int, int] | None:
+        return self.inner.migrated
+
+    async def open(self, *, migrate: bool = True, read_only: bool = False) -> None:
+        await self.inner.open(migrate=migrate, read_only=read_only)
 
     async def close(self) -> None:
         await self.inner.close()
@@ -146,8 +166,19 @@ class FaultyStore:
     async def append(self, group: Sequence[Append]) -> Sequence[Appended]:
         return await self._pass("append", lambda: self.inner.append(group))
 
-    async def compact(self, room: str, snapshot: Snapshot, absorbed: Sequence[int]) -> bool:
-        return await self._pass("compact", lambda: self.inner.compact(room, snapshot, absorbed))
+    async def compact(
+        self,
+        room: str,
+        snapshot: Snapshot,
+        absorbed: Sequence[int],
+        *,
+        segments: Sequence[NewSegment] = (),
+        checkpoint: NewCheckpoint | None = None,
+    ) -> bool:
+        return await self._pass(
+            "compact",
+            lambda: self.inner.compact(room, snapshot, absorbed, segments=segments, checkpoint=checkpoint),
+        )
 
     async def delete(self, room: str) -> bool:
         return await self._pass("delete", lambda: self.inner.delete(room))
@@ -167,3 +198,68 @@ class FaultyStore:
 
     async def notices(self, after: int | None) -> tuple[int, Sequence[Notice]]:
         return await self._pass("notices", lambda: self.inner.notices(after))
+
+    async def list_segments(
+        self, room: str, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[SegmentInfo]:
+        return await self._pass(
+            "list_segments", lambda: self.inner.list_segments(room, before=before, limit=limit)
+        )
+
+    async def read_history(
+        self, room: str, *, segment: int | None = None, at_ms: int | None = None
+    ) -> HistoryPart | None:
+        return await self._pass(
+            "read_history", lambda: self.inner.read_history(room, segment=segment, at_ms=at_ms)
+        )
+
+    async def history_size(self, room: str) -> HistorySize:
+        return await self._pass("history_size", lambda: self.inner.history_size(room))
+
+    async def expired(self, before_ms: int, limit: int, *, after: str = "") -> Sequence[str]:
+        return await self._pass("expired", lambda: self.inner.expired(before_ms, limit, after=after))
+
+    async def trim(
+        self,
+        room: str,
+        *,
+        before_ms: int,
+        upto_segment: int | None = None,
+        base: NewCheckpoint | None = None,
+    ) -> bool:
+        return await self._pass(
+            "trim",
+            lambda: self.inner.trim(room, before_ms=before_ms, upto_segment=upto_segment, base=base),
+        )
+
+    async def add_version(
+        self, room: str, name: str, author: str | None, at_ms: int, data: bytes, pinned: bool
+    ) -> int:
+        return await self._pass(
+            "add_version", lambda: self.inner.add_version(room, name, author, at_ms, data, pinned)
+        )
+
+    async def list_versions(
+        self, room: str, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[VersionInfo]:
+        return await self._pass(
+            "list_versions", lambda: self.inner.list_versions(room, before=before, limit=limit)
+        )
+
+    async def read_version(self, room: str, version: int) -> bytes | None:
+        return await self._pass("read_version", lambda: self.inner.read_version(room, version))
+
+    async def set_pinned(self, room: str, version: int, pinned: bool) -> bool:
+        return await self._pass("set_pinned", lambda: self.inner.set_pinned(room, version, pinned))
+
+    async def rename_version(self, room: str, version: int, name: str) -> bool:
+        return await self._pass("rename_version", lambda: self.inner.rename_version(room, version, name))
+
+    async def delete_version(self, room: str, version: int) -> bool:
+        return await self._pass("delete_version", lambda: self.inner.delete_version(room, version))
+
+    async def dump(self, room: str, *, bytes_max: int) -> DocumentDump | None:
+        return await self._pass("dump", lambda: self.inner.dump(room, bytes_max=bytes_max))
+
+    async def restore_dump(self, dump: DocumentDump, *, revive: bool = False) -> bool:
+        return await self._pass("restore_dump", lambda: self.inner.restore_dump(dump, revive=revive))
