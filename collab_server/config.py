@@ -143,6 +143,10 @@ class Settings(BaseModel):
     """The shortest time between two awareness broadcasts of a room."""
     awareness_bytes_max: Size = Field(1 * MIB, ge=KIB, le=256 * MIB)
     """Awareness states of one room together, and of one message; past it the sender is closed with 4413."""
+    awareness_state_bytes_max: Size = Field(64 * KIB, ge=256, le=16 * MIB)
+    """One client's awareness state; past it the sender is closed with 4413."""
+    awareness_clients_max: Count = 4_000
+    """Awareness states in one room; past it the sender is closed with 4413."""
     presence_grace_s: Seconds = 30.0
     """After a connection broke without goodbye, how long its user is still shown."""
     presence_timeout_s: Seconds = 30.0

@@ -20,7 +20,8 @@ def bounds(settings: Settings) -> Bounds:
         update_bytes_max=settings.frame_bytes_max,
         nesting_depth_max=settings.nesting_depth_max,
         state_vector_entries_max=settings.state_vector_entries_max,
-        document_bytes_max=settings.room_bytes_max,
+        # Twice what a room takes in edits: who is full must still be able to delete.
+        document_bytes_max=2 * settings.room_bytes_max,
         pending_bytes_max=settings.pending_bytes_max,
     )
 
@@ -35,6 +36,8 @@ def room(settings: Settings) -> RoomSettings:
         join_patience_ms=settings.join_patience_ms,
         members_max=settings.members_per_room_max,
         awareness_bytes_max=settings.awareness_bytes_max,
+        awareness_state_bytes_max=settings.awareness_state_bytes_max,
+        awareness_clients_max=settings.awareness_clients_max,
         tail_bytes_max=settings.room_tail_bytes_max,
         room_bytes_max=settings.room_bytes_max,
         bounds=bounds(settings),
