@@ -9,7 +9,7 @@ import pytest
 from persistence import postgres
 from persistence.base import Append, NoticeKind, Snapshot
 from persistence.errors import StoreUnavailableError
-from persistence.postgres import PostgresSettings
+from persistence.postgres import PostgresSettings, PostgresStore
 from tests.unit.persistence.conftest import Database, rows_of
 
 QUICK = PostgresSettings(statement_timeout_ms=1_000)
@@ -105,7 +105,8 @@ async def test_notices_become_visible_in_the_order_of_their_ids(database: Databa
 async def test_groups_that_name_the_same_new_documents_in_other_orders_do_not_fail(
     database: Database,
 ) -> None:
-    async with database.opened() as one, database.opened() as two:
+    settings = PostgresSettings(tries_max=1)  # a deadlock would be told
+    async with database.opened(settings) as one, database.opened(settings) as two:
         for round_number in range(15):
             names = [f"{round_number}-{number}" for number in range(30)]
             await asyncio.gather(
@@ -198,11 +199,18 @@ async def test_a_transaction_that_was_undone_because_of_others_is_made_again(dat
             await store._run(always, store._begin_write)
 
 
+async def backend_pid(store: PostgresStore) -> int:
+    return await store._run(
+        lambda connection: connection.fetchval("select pg_backend_pid()"), store._begin_read
+    )
+
+
 async def test_a_cancelled_append_leaves_no_transaction_behind(database: Database) -> None:
     async with database.opened(PostgresSettings(connections_max=1)) as store, database.session() as other:
         await store.append([Append("r", b"1")])
         await other.execute("begin")
         await other.fetchval(postgres.FIND_TO_DELETE, "r")
+        pid = await backend_pid(store)
         append = asyncio.ensure_future(store.append([Append("r", b"2")]))
         await database.until_somebody_waits()
         append.cancel()
@@ -212,6 +220,7 @@ async def test_a_cancelled_append_leaves_no_transaction_behind(database: Databas
 
         await store.append([Append("r", b"3")])
         assert await rows_of(store, "r") == [b"1", b"3"]
+        assert await backend_pid(store) != pid, "a connection in an unknown state was used again"
 
 
 async def test_calls_over_the_bound_are_refused_and_the_others_made(database: Database) -> None:
