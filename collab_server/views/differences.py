@@ -36,7 +36,13 @@ class DifferenceLimits:
     value_characters_max: int = 2000
     """Characters of one value, before or after; and of one inserted or deleted segment."""
     context_characters_max: int = 80
-    """Characters of one retained segment: half from its start, half from its end."""
+    """Characters of one retained segment: half from its start, half from its end. Also of one format."""
+    name_characters_max: int = 200
+    """Characters of one name: a key, an id, a tag, a format."""
+    formats_max: int = 50
+    """Formats of one segment."""
+    characters_max: int = 1_000_000
+    """Characters of all paths, values and segments; past it no entry is listed."""
 
 
 DEFAULT_LIMITS = DifferenceLimits()
@@ -111,6 +117,7 @@ class _Writer:
     limits: DifferenceLimits
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     entries_count: int = 0
+    characters_count: int = 0
     truncated: bool = False
     effort: Effort = field(default_factory=Effort)
 
@@ -159,9 +166,10 @@ class _Writer:
         after: Value | None = None,
     ) -> Entry:
         self.entries_count += 1
+        self.characters_count += sum(map(_cost, path))
         entry = {"change": change, "path": path, "kind": _kind(value)}
         if isinstance(value, Node) and value.tag:
-            entry["tag"] = value.tag
+            entry["tag"] = self._name(value.tag)
         entry.update(more)
         for side, shown in (("before", before), ("after", after)):
             if shown is not None:
@@ -169,10 +177,25 @@ class _Writer:
         return entry
 
     def _show(self, entry: Entry, side: str, value: Value) -> None:
-        excerpt = Excerpt(value, self.limits.value_characters_max)
+        excerpt = self._excerpt(value)
         entry[side] = excerpt.value
         if excerpt.truncated:
             entry["truncated"] = self.truncated = True
+
+    def _excerpt(self, value: Value) -> Excerpt:
+        left = max(self.limits.characters_max - self.characters_count, 0)
+        excerpt = Excerpt(value, min(self.limits.value_characters_max, left))
+        self.characters_count += excerpt.used
+        return excerpt
+
+    def _name(self, name: str) -> str:
+        return middle_cut(name, self.limits.name_characters_max)
+
+    def _has_room(self) -> bool:
+        return (
+            self.entries_count < self.limits.entries_max
+            and self.characters_count < self.limits.characters_max
+        )
 
     def _inside(self, entry: Entry, path: Path, old: Node, new: Node) -> None:
         """The nested difference of two shared types of one kind."""
@@ -184,7 +207,7 @@ class _Writer:
         changes: list[Entry] = []
         for make in (*self._keys(path, old, new), *self._items(path, old.items, new.items)):
             # Past the limit it is still made, so that it is counted.
-            room = self.entries_count < self.limits.entries_max
+            room = self._has_room()
             nested = make()
             if room:
                 changes.append(nested)
@@ -195,7 +218,8 @@ class _Writer:
     def _keys(self, path: Path, old: Node, new: Node) -> Iterator[Any]:
         for name in sorted({*old.entries, *new.entries}):
             before, after = old.entries.get(name), new.entries.get(name)
-            step = [*path, name if new.kind == "map" else {"attribute": name}]
+            shown = self._name(name)
+            step = [*path, shown if new.kind == "map" else {"attribute": shown}]
             if before is None and after is not None:
                 yield lambda step=step, after=after: self._added(step, after)
             elif before is not None and after is None:
@@ -216,9 +240,11 @@ class _Writer:
         kept.update(moved.values())
         for i, value in enumerate(old):
             if i not in kept:
-                yield lambda i=i, value=value: self._removed(_step(path, value, i), value, index_before=i)
+                yield lambda i=i, value=value: self._removed(
+                    self._step(path, value, i), value, index_before=i
+                )
         for j, value in enumerate(new):
-            step = _step(path, value, j)
+            step = self._step(path, value, j)
             if j in moved:
                 i = moved[j]
                 yield lambda step=step, i=i, j=j, value=value: self._moved(
@@ -231,6 +257,13 @@ class _Writer:
                 yield lambda step=step, i=i, j=j, value=value: self._changed(
                     step, old[i], value, index=j, index_before=i
                 )
+
+    def _step(self, path: Path, value: Value, index: int) -> Path:
+        if identity(value) is None:
+            return [*path, index]
+        found = id_of(value)
+        shown = self._name(found) if isinstance(found, str) else self._small(Leaf(found, b""))
+        return [*path, {"id": shown}]
 
     def _text(self, entry: Entry, changes: Sequence[TextChange]) -> None:
         inserted = deleted = formatted = 0
@@ -255,10 +288,12 @@ class _Writer:
             text = plain_text(change.runs)
             segment: Entry = {"op": "retain", "length": utf16_length(change.runs)}
             segment["text"] = middle_cut(text, self.limits.context_characters_max)
+            self.characters_count += len(segment["text"])
             if change.formats:
+                shown = list(change.formats.items())[: self.limits.formats_max]
                 segment["attributes"] = {
-                    name: {"before": self._small(before), "after": self._small(after)}
-                    for name, (before, after) in change.formats.items()
+                    self._name(name): {"before": self._small(before), "after": self._small(after)}
+                    for name, (before, after) in shown
                 }
             yield segment
             return
@@ -268,12 +303,13 @@ class _Writer:
     def _run(self, op: str, run: Run) -> Entry:
         segment: Entry = {"op": op, "length": utf16_length([run])}
         content = Leaf(run.content, b"") if isinstance(run.content, str) else run.content
-        excerpt = Excerpt(content, self.limits.value_characters_max)
+        excerpt = self._excerpt(content)
         segment["text" if isinstance(run.content, str) else "embed"] = excerpt.value
         if excerpt.truncated:
             segment["truncated"] = True
         if run.attributes:
-            segment["attributes"] = {name: self._small(value) for name, value in run.attributes.items()}
+            shown = list(run.attributes.items())[: self.limits.formats_max]
+            segment["attributes"] = {self._name(name): self._small(value) for name, value in shown}
         return segment
 
     def _small(self, value: Leaf | None) -> Any:
@@ -284,5 +320,6 @@ def _kind(value: Value) -> str:
     return value.kind if isinstance(value, Node) else "value"
 
 
-def _step(path: Path, value: Value, index: int) -> Path:
-    return [*path, index if identity(value) is None else {"id": id_of(value)}]
+def _cost(step: Any) -> int:
+    name = next(iter(step.values())) if isinstance(step, dict) else step
+    return 8 + (len(name) if isinstance(name, str) else 0)

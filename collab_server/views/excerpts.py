@@ -21,9 +21,14 @@ class Excerpt:
     """One value, cut where its characters are used up; ``truncated`` says whether anything is missing."""
 
     def __init__(self, value: Value, characters_max: int) -> None:
-        self._left = characters_max
+        self._left = self._characters_max = characters_max
         self.truncated = False
         self.value = self._shown(value) if isinstance(value, Node) else self._plain(value.value)
+
+    @property
+    def used(self) -> int:
+        """About how many characters it shows."""
+        return self._characters_max - max(self._left, 0)
 
     def _shown(self, value: Value) -> Any:
         if isinstance(value, Leaf):

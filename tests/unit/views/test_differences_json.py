@@ -206,6 +206,27 @@ def test_changes_past_the_limit_are_counted_but_not_listed() -> None:
     assert found["truncated"]
 
 
+def test_the_whole_answer_is_bounded_however_long_the_names_are() -> None:
+    def change(entries: Map[Any]) -> None:
+        inner: Array[Any] = Array()
+        entries["k" * 5000] = inner
+        inner.extend(["v" * 5000] * 500)
+        entries["t" * 5000] = Text("x" * 5000)
+        for at in range(500):
+            entries[f"{at}" * 1000] = "y" * 3000
+
+    limits = DifferenceLimits(characters_max=50_000)
+    found = versions(Map({"k": 1}), change, limits)
+    assert found["truncated"]
+    assert found["counts"]["added"] == 502
+    assert len(json.dumps(found)) < 200_000
+
+
+def test_an_id_that_is_no_finite_number_is_shown_as_json_can() -> None:
+    found = versions(Array([Map({"id": float("nan"), "n": 1})]), lambda array: array[0].update({"n": 2}))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
 def test_many_segments_are_cut_but_counted() -> None:
     def change(text: Text) -> None:
         for at in range(20, -1, -5):
