@@ -12,6 +12,9 @@ from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, XmlText
 
 from collab_server.views.tree import Leaf, Node, Run, Value
 
+_XML_NODES = frozenset({"element", "xmltext"})
+_XML = _XML_NODES | {"xml"}
+
 
 def set_entry(held: Any, name: str, value: Value) -> None:
     """Set a key of a map, or an attribute of an XML type, to a copy."""
@@ -33,13 +36,19 @@ def replace_items(held: Any, start: int, end: int, values: Sequence[Value]) -> N
 
 
 def insert_runs(text: Text | XmlText, at: int, runs: Sequence[Run]) -> None:
-    """Insert copies of runs at a place that is counted as pycrdt does."""
+    """Insert copies of runs at a place that is counted as pycrdt does.
+
+    Raises:
+        ValueError: an embed that is an XML type, in a Y.Text.
+    """
     for run in runs:
         # Named in full, also when there are none: else the text would take on what stands before it.
         attributes = {name: writable(leaf.value) for name, leaf in run.attributes.items()}
         if isinstance(run.content, str):
             text.insert(at, run.content, attributes)
         else:
+            if isinstance(run.content, Node) and run.content.kind in _XML and isinstance(text, Text):
+                raise ValueError("pycrdt cannot write an XML type into a Y.Text")
             part = _empty_copy(run.content)
             text.insert_embed(at, part, attributes)
             _fill(part, run.content)
@@ -63,7 +72,7 @@ def writable(value: Any) -> Any:
 
 def _wrapped(held: Any, value: Value) -> Value:
     """An XML node in a fragment, where it would stand by itself in a map or an array: pycrdt refuses that."""
-    if isinstance(value, Node) and value.kind in {"element", "xmltext"} and isinstance(held, Map | Array):
+    if isinstance(value, Node) and value.kind in _XML_NODES and isinstance(held, Map | Array):
         return Node("xml", None, items=[value])
     return value
 

@@ -43,7 +43,8 @@ def restore(live_update: bytes, target_update: bytes, client_id: int) -> bytes |
         The update, or None when the contents are equal.
 
     Raises:
-        ValueError: bytes that pycrdt cannot read, or a client id that is in use.
+        ValueError: bytes that pycrdt cannot read; a client id that is in use; an XML type that would have to
+            be inserted into a Y.Text.
     """
     target_doc: Doc[Any] = Doc()
     target_doc.apply_update(target_update)
