@@ -26,7 +26,7 @@ class Retry(Enum):
     NO = "no"
     YES = "yes"
     LATER = "later"
-    NEW_TOKEN = "with a new token"
+    NEW_TOKEN = "with a new token"  # noqa: S105 - an advice
 
 
 class CloseCode(IntEnum):
