@@ -9,9 +9,11 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
+from tests.support.postgres import shared_server
 from tests.support.rawpeer import RawPeer
 from tests.support.server import ServerProcess, external_url, start_server
 from tests.support.yclient import YClient
+from tests.unit.persistence.conftest import Database
 
 _numbers = count()
 _GROWTH_BYTES_MAX = 160 * 1024 * 1024
@@ -97,3 +99,12 @@ async def arena(attacked_server: ServerProcess) -> AsyncIterator[Arena]:
     async with healthy_in(attacked_server) as healthy:
         yield healthy
         await healthy.unharmed()
+
+
+@pytest_asyncio.fixture
+async def database() -> AsyncIterator[Database]:
+    """An empty PostgreSQL database."""
+    server = shared_server()
+    name = await server.create_database()
+    yield Database(server, name)
+    await server.drop_database(name)

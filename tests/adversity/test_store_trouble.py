@@ -4,38 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.adversity.test_server_end import text_of
 from tests.interop.test_durability import locked
 from tests.support.server import ServerProcess
+from tests.support.writers import text_of, until_ready_is, write_until_closed
 from tests.support.yclient import YClient
 
 KIB = 1024
 _SMALL = {"room_buffered_bytes_max": 64 * KIB, "journal_bytes_max": 128 * KIB, "store_timeout_s": 1}
-
-
-async def _until_ready_is(server: ServerProcess, wanted: bool, timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while await asyncio.to_thread(server.ready) is not wanted:
-        assert time.monotonic() < deadline, f"/ready is not {wanted} after {timeout_s} s"
-        await asyncio.sleep(0.05)
-
-
-async def _write_until_closed(client: YClient, bytes_max: int) -> int:
-    """Write blocks until the server closes; how many went out."""
-    blocks = 0
-    try:
-        while client.connected and blocks * KIB < bytes_max:
-            await client.write(f"{blocks:08}".ljust(KIB, "."))
-            blocks += 1
-            await asyncio.sleep(0)
-        await client.until(lambda: not client.connected)
-    except ConnectionError:
-        await client.until(lambda: not client.connected)
-    return blocks
 
 
 async def test_a_locked_store_refuses_edits_past_the_bound_and_heals(
@@ -47,11 +25,11 @@ async def test_a_locked_store_refuses_edits_past_the_bound_and_heals(
     await client.write("acknowledged ")
     await client.saved()
     with locked(server.store_path):
-        await _write_until_closed(client, 1024 * KIB)
+        await write_until_closed(client, 1024 * KIB)
         assert client.close_code == 4503
-        await _until_ready_is(server, wanted=False)
+        await until_ready_is(server, wanted=False)
         assert server.health() == 200
-    await _until_ready_is(server, wanted=True)
+    await until_ready_is(server, wanted=True)
     await client.close()
     async with YClient(server.ws_url, "trip") as again:
         await again.sees("acknowledged ")
@@ -73,7 +51,7 @@ async def test_a_room_that_is_over_its_bound_does_not_stop_another_one(
         await a.write("before ")
         await b.sees("before ")
         with locked(server.store_path):
-            await _write_until_closed(busy, 1024 * KIB)
+            await write_until_closed(busy, 1024 * KIB)
             assert busy.close_code == 4503
             await a.write("meanwhile")
             await b.sees("meanwhile")
@@ -108,12 +86,12 @@ async def test_a_full_disk_refuses_edits_and_keeps_what_was_acknowledged(tmp_pat
         except (ConnectionError, TimeoutError):
             pass
         assert 20 < len(promised) < 2000
-        await _write_until_closed(client, 1024 * KIB)
+        await write_until_closed(client, 1024 * KIB)
         assert client.close_code == 4503
-        await _until_ready_is(server, wanted=False)
+        await until_ready_is(server, wanted=False)
         # Room on the disk again: the same process heals, and nothing that it promised is missing.
         resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        await _until_ready_is(server, wanted=True)
+        await until_ready_is(server, wanted=True)
         await client.close()
         async with YClient(server.ws_url, "trip") as again:
             await again.write("after all")

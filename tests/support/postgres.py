@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -24,6 +25,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
 DSN_VARIABLE = "COLLAB_TEST_POSTGRES_DSN"
@@ -168,6 +170,20 @@ class PostgresServer:
     def kill(self) -> None:
         """End a private server as a crash would, with all its processes."""
         self._end(signal.SIGQUIT)
+
+    def kill_hard(self) -> None:
+        """End a private server with SIGKILL: nothing is tidied up."""
+        process, self._process = self._process, None
+        assert process is not None
+        postmaster = psutil.Process(process.pid)
+        children = postmaster.children(recursive=True)
+        process.kill()
+        process.wait(START_LIMIT_S)
+        # Its processes would end by themselves, but a new server must not meet them.
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children, START_LIMIT_S)
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import http.client
+import json
 import os
 import random
 import shutil
@@ -156,6 +157,11 @@ class ServerProcess:
     def ready(self) -> bool:
         """Whether /ready is green."""
         return http_get(f"{self.ops_url}/ready")[0] == 200
+
+    def reasons(self) -> list[str]:
+        """What /ready says is wrong; nothing when it is green."""
+        told: list[str] = json.loads(http_get(f"{self.ops_url}/ready")[1])["reasons"]
+        return told
 
     def metrics(self) -> dict[str, float]:
         """Every sample of /metrics, by ``name{label="value",...}``, labels sorted."""

@@ -18,7 +18,8 @@ class TcpProxy:
 
     ``stalled`` holds back everything (clear it to go on), ``refusing`` hangs up on new connections, and
     ``lose_reply_to`` names bytes: when a client sends them, the server gets them, and the connection is cut
-    once the server has answered. With ``tls`` it encrypts the clients' side as a PostgreSQL server would.
+    once the server has answered. ``latency_s`` and ``bytes_per_s`` make both directions slow. With ``tls`` it
+    encrypts the clients' side as a PostgreSQL server would.
     """
 
     def __init__(self, server_port: int, tls: ssl.SSLContext | None = None) -> None:
@@ -29,6 +30,8 @@ class TcpProxy:
         self._flowing.set()
         self._links: set[_Link] = set()
         self.refusing = False
+        self.latency_s = 0.0
+        self.bytes_per_s: float | None = None
         self.lose_reply_to: bytes | None = None
         self.replies_lost = 0
         self.port = 0
@@ -48,6 +51,11 @@ class TcpProxy:
         """End every connection at once."""
         for link in list(self._links):
             link.cut()
+
+    def half_close(self, *, towards_server: bool) -> None:
+        """Tell one side of every connection that the other has finished; the other direction goes on."""
+        for link in list(self._links):
+            link.half_close(towards_server=towards_server)
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[TcpProxy]:
@@ -105,6 +113,7 @@ class TcpProxy:
     ) -> None:
         with suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
+                await self._slow_down(len(data))
                 await self._flowing.wait()
                 if from_client and self.lose_reply_to is not None and self.lose_reply_to in data:
                     self.lose_reply_to = None
@@ -112,19 +121,35 @@ class TcpProxy:
                 elif not from_client and link.loses_reply:
                     self.replies_lost += 1
                     break
-                writer.write(data)
-                await writer.drain()
+                if not link.is_half_closed(writer):
+                    writer.write(data)
+                    await writer.drain()
         link.cut()
+
+    async def _slow_down(self, size_bytes: int) -> None:
+        pause_s = self.latency_s + (size_bytes / self.bytes_per_s if self.bytes_per_s else 0.0)
+        if pause_s:
+            await asyncio.sleep(pause_s)
 
 
 class _Link:
     """One client's connection and the one to the server that belongs to it."""
 
-    def __init__(self, *writers: asyncio.StreamWriter) -> None:
-        self._writers = writers
+    def __init__(self, to_client: asyncio.StreamWriter, to_server: asyncio.StreamWriter) -> None:
+        self._to_client = to_client
+        self._to_server = to_server
+        self._half_closed: asyncio.StreamWriter | None = None
         self.loses_reply = False
         self.ended = asyncio.Event()
 
+    def half_close(self, *, towards_server: bool) -> None:
+        self._half_closed = self._to_server if towards_server else self._to_client
+        with suppress(OSError):
+            self._half_closed.write_eof()
+
+    def is_half_closed(self, writer: asyncio.StreamWriter) -> bool:
+        return writer is self._half_closed
+
     def cut(self) -> None:
-        for writer in self._writers:
+        for writer in (self._to_client, self._to_server):
             writer.transport.abort()
