@@ -113,6 +113,22 @@ class Settings(BaseModel):
     """A document is compacted when so many stored updates have gathered."""
     compact_after_bytes: Size = Field(4 * MIB, ge=4 * KIB, le=16 * GIB)
     """A document is compacted when its stored updates have grown to so many bytes."""
+    store_replica: str | None = Field(None, min_length=1)
+    """A read-only copy of the store, for history and exports where a moment's delay does no harm."""
+    migrate_at_start: bool = True
+    """Bring the store's schema up to date at start; false refuses an old one (see collab-server migrate)."""
+
+    # History
+    checkpoint_after_s: Seconds = 300.0
+    """What was written becomes an automatic version of its document after this time."""
+    checkpoint_after_updates: int = Field(10, ge=1, le=100_000)
+    """An automatic version holds so many committed groups of edits at most."""
+    history_retention_days: int = Field(90, ge=0, le=36_500)
+    """Versions older than this are dropped, except pinned ones; 0 keeps no history."""
+    versions_per_room_max: Count = 1_000
+    """Named versions of one document."""
+    archive_bytes_max: Size = Field(128 * MIB, ge=64 * KIB, le=4 * GIB)
+    """Size of one document with all its history in an archive, unpacked; larger ones are refused."""
 
     # Rooms
     rooms_max: Count = 20_000
@@ -253,13 +269,17 @@ def masked_url(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
 
 
+STORE_KEYS = ("store", "store_replica")
+"""Settings whose value may hold a password."""
+
+
 def shown(key: str, value: Any) -> str:
     """A setting's value as a person reads it, with secrets masked."""
     if value is None:
         return "(none)"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if key == "store":
+    if key in STORE_KEYS:
         return masked_url(str(value))
     if isinstance(value, int) and "bytes" in key:
         for name, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
@@ -272,9 +292,11 @@ def shown(key: str, value: Any) -> str:
 
 def plain(key: str, value: Any) -> str | int | float | bool | None:
     """A setting's value for JSON, with secrets masked."""
-    if key == "store":
+    if value is None:
+        return None
+    if key in STORE_KEYS:
         return masked_url(str(value))
-    if value is None or isinstance(value, (bool, int, float)):
+    if isinstance(value, (bool, int, float)):
         return value
     return str(value)
 

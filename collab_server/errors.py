@@ -11,13 +11,14 @@
     |   +-- FloodError           over a rate                                        4429
     |   +-- BusyError            not now: overloaded, leaving, store away    1012 ... 4503
     +-- ViewError              a document could not be turned into a value
+    +-- HistoryError           a version, a time or an archive that is not to be had; ``fault`` says why
 
 The store has its own tree (``persistence.errors``), because it knows nothing of this package.
 """
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 
 
 class Retry(Enum):
@@ -93,6 +94,32 @@ class ConfigError(CollabError):
 
 class ViewError(CollabError):
     """A document could not be turned into a value; it harms nobody but the asker."""
+
+
+class HistoryFault(StrEnum):
+    """Why something about a document's history cannot be done."""
+
+    UNKNOWN_DOCUMENT = "unknown_document"
+    UNKNOWN_VERSION = "unknown_version"
+    BEFORE_HISTORY = "before_history"
+    """There is no state that old: the document is younger, or retention has passed over it."""
+    AUTOMATIC = "automatic_version"
+    """Possible with a named version only."""
+    NO_HISTORY = "no_history"
+    """The server keeps none."""
+    TOO_MANY = "too_many_versions"
+    EXISTS = "document_exists"
+    DELETED = "deleted"
+    BAD_ARCHIVE = "bad_archive"
+    TOO_LARGE = "too_large"
+
+
+class HistoryError(CollabError):
+    """Something about a document's history cannot be done. The text is one line for who asked."""
+
+    def __init__(self, fault: HistoryFault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class PeerError(CollabError):

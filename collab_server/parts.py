@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from collab_server.config import Settings
 from collab_server.gateway.plain import PlainSettings
 from collab_server.gateway.settings import TransportSettings
-from collab_server.hosting.settings import Ack, HostingSettings, JournalSettings
+from collab_server.hosting.archive import ArchiveBounds
+from collab_server.hosting.settings import Ack, HistorySettings, HostingSettings, JournalSettings
 from collab_server.room.settings import RoomSettings
 from collab_server.telemetry.metrics import Metrics
 from collab_server.views.pool import ViewPool
 from collab_server.ydoc.bounds import Bounds
+from persistence.history import SegmentRule
 
 _COMPACTION_TIMEOUT_S = 300.0
+_COMPACTION_QUEUE_MAX = 64
+_ARCHIVE_TIMEOUT_S = 120.0
+_ARCHIVE_QUEUE_MAX = 4
 
 
 def bounds(settings: Settings) -> Bounds:
@@ -53,9 +61,44 @@ def hosting(settings: Settings) -> HostingSettings:
         held_bytes_max=settings.connection_buffered_bytes_max,
         compact_after_updates=settings.compact_after_updates,
         compact_after_bytes=settings.compact_after_bytes,
+        checkpoint_after_s=settings.checkpoint_after_s if settings.history_retention_days else math.inf,
         compact_in_worker_bytes=settings.compact_in_worker_bytes,
         store_notice_poll_ms=settings.store_notice_poll_ms,
         store_timeout_s=settings.store_timeout_s,
+    )
+
+
+def history(settings: Settings) -> HistorySettings:
+    """How much history there is, and what may be asked of it."""
+    return HistorySettings(
+        rule=SegmentRule(settings.checkpoint_after_updates, round(settings.checkpoint_after_s * 1000)),
+        retention_days=settings.history_retention_days,
+        versions_max=settings.versions_per_room_max,
+        fold_in_worker_bytes=settings.compact_in_worker_bytes,
+        settle_timeout_s=settings.store_timeout_s,
+    )
+
+
+def archive_bounds(settings: Settings) -> ArchiveBounds:
+    """What an archive may hold."""
+    return ArchiveBounds(
+        bytes_max=settings.archive_bytes_max,
+        room_name_bytes_max=settings.room_name_bytes_max,
+        document=replace(
+            bounds(settings),
+            update_bytes_max=settings.room_bytes_max,
+            update_parts_max=settings.room_bytes_max,
+        ),
+    )
+
+
+def archive_pool(settings: Settings) -> ViewPool:
+    """A worker for archives, which may take long and hold up nobody who looks at a document."""
+    return ViewPool(
+        1,
+        timeout_s=_ARCHIVE_TIMEOUT_S,
+        memory_bytes_max=settings.view_memory_bytes_max,
+        queue_max=_ARCHIVE_QUEUE_MAX,
     )
 
 
@@ -96,7 +139,10 @@ def view_pool(settings: Settings, metrics: Metrics) -> ViewPool:
 def compaction_pool(settings: Settings) -> ViewPool:
     """A worker of its own for compaction, so that nobody who looks at documents can hold it up."""
     return ViewPool(
-        1, timeout_s=_COMPACTION_TIMEOUT_S, memory_bytes_max=settings.view_memory_bytes_max, queue_max=1
+        1,
+        timeout_s=_COMPACTION_TIMEOUT_S,
+        memory_bytes_max=settings.view_memory_bytes_max,
+        queue_max=_COMPACTION_QUEUE_MAX,
     )
 
 

@@ -29,17 +29,20 @@ from collab_server.config import Addresses, Settings
 from collab_server.errors import CloseCode, ConfigError
 from collab_server.gateway.plain import PlainGateway
 from collab_server.gateway.upgrade import WebSocketServer
+from collab_server.hosting.archives import Archives
 from collab_server.hosting.compactor import Compactor
 from collab_server.hosting.documents import Documents
+from collab_server.hosting.history import History
 from collab_server.hosting.janitor import Janitor, NoticeReader, StoreWatch
 from collab_server.hosting.journal import Journal
 from collab_server.hosting.registry import Registry
+from collab_server.hosting.retention import Retention
 from collab_server.telemetry import logs
 from collab_server.telemetry.connections import ConnectionCounts
 from collab_server.telemetry.loop import GcPauses, LoopHealth, settle_gc
 from collab_server.telemetry.metrics import Metrics
 from collab_server.version import version
-from persistence.errors import StoreError, StoreUrlError
+from persistence.errors import SchemaError, StoreError, StoreUnavailableError, StoreUrlError
 from persistence.urls import open_store
 
 log = structlog.get_logger(__name__)
@@ -95,6 +98,7 @@ class Node:
         self._metrics = metrics = Metrics(version())
         try:
             self._store = open_store(settings.store)
+            self._replica = open_store(settings.store_replica) if settings.store_replica else None
         except StoreUrlError as error:
             raise ConfigError(str(error)) from error
         bounds, hosting = parts.bounds(settings), parts.hosting(settings)
@@ -103,7 +107,9 @@ class Node:
         self._journal = Journal(
             self._store, parts.journal(settings), metrics, clock=loop.time, random=random.random
         )
-        self._compactor = Compactor(self._store, self._compaction, bounds, hosting, metrics)
+        history = parts.history(settings)
+        self._archives_pool = parts.archive_pool(settings)
+        self._compactor = Compactor(self._store, self._compaction, bounds, hosting, metrics, history)
         self._registry = Registry(
             self._store,
             self._journal,
@@ -125,6 +131,29 @@ class Node:
             metrics.loop_lag_seconds, settings.loop_lag_interval_ms / 1000, settings.gc_full_interval_s
         )
         self._documents = Documents(self._store, self._registry, self._views.run)
+        self._history = History(
+            self._store,
+            self._registry,
+            self._journal,
+            self._compactor,
+            self._views,
+            history,
+            replica=self._replica,
+            wall_clock_ms=_wall_clock_ms,
+            random=random.random,
+        )
+        self._archives = Archives(
+            self._store,
+            self._history,
+            self._archives_pool,
+            history,
+            parts.archive_bounds(settings),
+            replica=self._replica,
+            wall_clock_ms=_wall_clock_ms,
+        )
+        self._retention = Retention(
+            self._store, self._compaction, history, metrics, now_ms=_wall_clock_ms, random=random.random
+        )
         self._exits = contextlib.ExitStack()
         self._started = False
         self._publish_gauges()
@@ -151,16 +180,14 @@ class Node:
         self._on_broken = on_broken
         public = _bind(settings.host, settings.port, "port")
         operations = _bind(settings.ops_host, settings.ops_port, "ops_port")
-        try:
-            await self._store.open()
-        except StoreError as error:
-            raise ConfigError(f"the store cannot be opened: {error}") from error
+        await self._open_stores()
         self._exits.enter_context(GcPauses(self._metrics.gc_pause_seconds))
         self._spawn("journal", self._journal.run())
         self._spawn("compactor", self._compactor.run())
         self._spawn("janitor", self._janitor.run())
         self._spawn("notices", self._notices.run())
         self._spawn("store watch", self._store_watch.run())
+        self._spawn("retention", self._retention.run())
         self._spawn("plain gateway", self._plain.run())
         self._spawn("loop health", self._loop_health.run())
         await self._sockets.start()
@@ -172,7 +199,10 @@ class Node:
             ops_url=f"http://{_shown_host(settings.ops_host)}:{operations.getsockname()[1]}",
         )
         await self._serve_web(
-            public_app(self._documents, self._views, settings), public, sockets=self._sockets, secure=secure
+            public_app(self._documents, self._views, settings, self._history, self._archives),
+            public,
+            sockets=self._sockets,
+            secure=secure,
         )
         await self._serve_web(operations_app(self._metrics, self), operations)
         settle_gc()
@@ -204,6 +234,9 @@ class Node:
         await self._end_tasks(saved=saved)
         await self._views.close()
         await self._compaction.close()
+        await self._archives_pool.close()
+        if self._replica is not None:
+            await self._replica.close()
         await self._store.close()
         self._exits.close()
         if self._started:
@@ -211,6 +244,24 @@ class Node:
         return 0 if saved and not self._broken else 1
 
     # -- inside
+
+    async def _open_stores(self) -> None:
+        try:
+            await self._store.open(migrate=self._settings.migrate_at_start)
+        except SchemaError as error:
+            hint = "" if self._settings.migrate_at_start else "; see collab-server migrate"
+            raise ConfigError(f"the store cannot be opened: {error}{hint}") from error
+        except StoreError as error:
+            raise ConfigError(f"the store cannot be opened: {error}") from error
+        if self._replica is None:
+            return
+        try:
+            await self._replica.open(migrate=False, read_only=True)
+        except StoreUnavailableError as error:
+            # It only takes work off the store, which is asked in its place.
+            log.warning("the replica cannot be opened", error=str(error))
+        except StoreError as error:
+            raise ConfigError(f"store_replica cannot be opened: {error}") from error
 
     async def _serve_web(
         self,

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from collab_server.config import Settings, masked_url
+from collab_server.config import STORE_KEYS, Settings, masked_url
 from collab_server.errors import ConfigError
 
 PREFIX = "COLLAB_"
@@ -165,7 +165,7 @@ def _validated(given: Mapping[str, _Given]) -> Settings:
 
 
 def _wrong(key: str, one: _Given, expected: str) -> str:
-    written = masked_url(str(one.value)) if key == "store" else str(one.value)
+    written = masked_url(str(one.value)) if key in STORE_KEYS else str(one.value)
     if isinstance(one.value, bool):
         written = written.lower()
     if len(written) > 60:

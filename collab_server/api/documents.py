@@ -1,25 +1,24 @@
 """Documents over HTTP: list, read as JSON or as bytes, delete.
 
-A room's name is the rest of the path, slashes included. It says nothing yet about who may do what: whoever
+A room's name is the rest of the path, slashes included, but for what belongs to a document (``api.history``).
+It says nothing yet about who may do what: whoever
 reaches the public port may. Keep the port inside, or turn the API off with ``documents_api = false``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from collab_server.api.errors import ApiError
-from collab_server.api.rooms import room_of
-from collab_server.views.documents import document_json, document_state_vector
+from collab_server.api.errors import ApiError, errors
+from collab_server.api.formats import FORMATS_NOTE, Workers, in_format, wanted_format
+from collab_server.api.rooms import PREFIX, ROOM, PartRoute, Room, WholeRoute, room_in, room_of
+from collab_server.api.times import CHARACTERS_MAX, NOTE, moment_ms
 from persistence.base import DocumentInfo
 
-PREFIX = "/v1/documents"
-FORMATS = ("json", "update", "state-vector")
-OCTETS = "application/octet-stream"
 PAGE_MAX = 1000
 
 
@@ -40,19 +39,24 @@ class Documents(Protocol):
         """Remove the document for good. False if there is none."""
         ...
 
-
-class Workers(Protocol):
-    """Runs module-level functions where they can do no harm; ``views.pool.ViewPool`` is one."""
-
-    @property
-    def run(self) -> Callable[..., Awaitable[Any]]:
-        """Call a function there, and wait for what it returns. Raises ViewFailedError."""
+    async def revive(self, room: str) -> None:
+        """Let the name of a deleted document be used again."""
         ...
 
 
-def documents_router(documents: Documents, workers: Workers, room_name_bytes_max: int) -> APIRouter:
-    """The routes under ``/v1/documents``."""
-    router = APIRouter()
+class Past(Protocol):
+    """Reads documents as they were."""
+
+    async def read_at(self, room: str, at_ms: int) -> bytes:
+        """The whole document as it was at a time, as one update. Raises HistoryError if that is not known."""
+        ...
+
+
+def documents_router(
+    documents: Documents, workers: Workers, room_name_bytes_max: int, past: Past | None = None
+) -> APIRouter:
+    """The routes of whole documents, under ``/v1/documents``; ``past`` makes ``?at=`` possible."""
+    router = APIRouter(route_class=WholeRoute)
 
     @router.get(PREFIX)
     async def list_documents(
@@ -69,23 +73,25 @@ def documents_router(documents: Documents, workers: Workers, room_name_bytes_max
             }
         )
 
-    @router.get(PREFIX + "/{room:path}", name="read document")
+    @router.get(PREFIX + "/{room:path}", name="read document", responses=errors(404, 410, 422, 503))
     async def read(
         request: Request,
-        format: Annotated[str | None, Query(description="json, update or state-vector")] = None,  # noqa: A002
+        format: Annotated[str | None, Query(description=FORMATS_NOTE)] = None,  # noqa: A002
         rich: Annotated[bool, Query(description="JSON with formats, embeds and XML trees")] = False,
+        at: Annotated[str | None, Query(max_length=CHARACTERS_MAX, description=NOTE)] = None,
     ) -> Response:
-        """One document: as JSON, as a Yjs update, or its state vector.
+        """One document: as JSON, as a Yjs update, or its state vector; now, or as it was at a moment.
 
-        Without ``format`` the Accept header decides: application/octet-stream asks for the update.
+        Without `format` the Accept header decides: application/octet-stream asks for the update.
         """
-        wanted = _wanted(format, request)
-        update = await _existing(request)
-        if wanted == "update":
-            return Response(update, media_type=OCTETS)
-        if wanted == "state-vector":
-            return Response(await workers.run(document_state_vector, update), media_type=OCTETS)
-        return Response(await workers.run(document_json, update, rich), media_type="application/json")
+        wanted = wanted_format(format, request)
+        if at is None:
+            update = await _existing(request)
+        elif past is None:
+            raise ApiError(422, "invalid_request", "at: there is no history here")
+        else:
+            update = await past.read_at(_room(request), moment_ms(at))
+        return await in_format(update, wanted, workers, rich=rich)
 
     @router.head(PREFIX + "/{room:path}", name="probe document")
     async def probe(request: Request) -> Response:
@@ -100,6 +106,20 @@ def documents_router(documents: Documents, workers: Workers, room_name_bytes_max
             raise _unknown(room)
         return Response(status_code=204)
 
+    async def revive(room: Room) -> Response:
+        """Let the name of a deleted document be used again; no effect where nothing was deleted."""
+        await documents.revive(room_in(room, room_name_bytes_max))
+        return Response(status_code=204)
+
+    router.add_api_route(
+        ROOM + "/revive",
+        revive,
+        methods=["POST"],
+        status_code=204,
+        responses=errors(503),
+        route_class_override=PartRoute,
+    )
+
     def _room(request: Request) -> str:
         return room_of(request, PREFIX + "/", room_name_bytes_max)
 
@@ -111,15 +131,6 @@ def documents_router(documents: Documents, workers: Workers, room_name_bytes_max
         return update
 
     return router
-
-
-def _wanted(named: str | None, request: Request) -> str:
-    if named is None:
-        accept = request.headers.get("accept", "")
-        return "update" if OCTETS in accept and "json" not in accept else "json"
-    if named not in FORMATS:
-        raise ApiError(422, "invalid_request", f"format: must be one of {', '.join(FORMATS)}")
-    return named
 
 
 def _unknown(room: str) -> ApiError:

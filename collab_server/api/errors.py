@@ -10,15 +10,48 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from collab_server.errors import BusyError, GoneError, PeerError
+from collab_server.errors import BusyError, GoneError, HistoryError, HistoryFault, PeerError, TooBigError
 from collab_server.views.pool import ViewFailedError
 
 log = structlog.get_logger(__name__)
 
 _VIEW_STATUS = {"full": 503, "closed": 503, "timeout": 504}
+_HISTORY_STATUS = {
+    HistoryFault.UNKNOWN_DOCUMENT: 404,
+    HistoryFault.UNKNOWN_VERSION: 404,
+    HistoryFault.BEFORE_HISTORY: 404,
+    HistoryFault.AUTOMATIC: 409,
+    HistoryFault.NO_HISTORY: 409,
+    HistoryFault.TOO_MANY: 409,
+    HistoryFault.EXISTS: 409,
+    HistoryFault.DELETED: 410,
+    HistoryFault.BAD_ARCHIVE: 422,
+    HistoryFault.TOO_LARGE: 413,
+}
 RETRY_AFTER_S = "2"
+
+
+class Fault(BaseModel):
+    """What went wrong."""
+
+    code: str
+    """For a program."""
+    message: str
+    """For a person."""
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: Fault
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the schema of the interface says of answers that are errors."""
+    return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
 class ApiError(Exception):
@@ -48,6 +81,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(PeerError, _on_peer_error)
+    app.add_exception_handler(HistoryError, _on_history_error)
     app.add_exception_handler(ViewFailedError, _on_view_error)
     app.add_exception_handler(Exception, _on_unexpected)
 
@@ -69,11 +103,20 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    return problem(422, "invalid_request", "; ".join(_in_words(error.errors())))
+    return problem(422, "invalid_request", faults_in_words(error.errors()))
 
 
-def _in_words(faults: Sequence[Any]) -> list[str]:
-    return [f"{fault['loc'][-1]}: {str(fault['msg']).removeprefix('Input ')}" for fault in faults]
+def faults_in_words(faults: Sequence[Any]) -> str:
+    """What pydantic found, in one line."""
+    return "; ".join(
+        f"{fault['loc'][-1] if fault['loc'] else 'body'}: {str(fault['msg']).removeprefix('Input ')}"
+        for fault in faults
+    )
+
+
+async def _on_history_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HistoryError)  # noqa: S101 - registered for it
+    return problem(_HISTORY_STATUS[error.fault], error.fault.value, str(error))
 
 
 async def _on_peer_error(_request: Request, error: Exception) -> Response:
@@ -82,6 +125,8 @@ async def _on_peer_error(_request: Request, error: Exception) -> Response:
         return problem(410, "deleted", error.reason)
     if isinstance(error, BusyError):
         return problem(503, "unavailable", error.reason)
+    if isinstance(error, TooBigError):
+        return problem(413, "too_large", error.reason)
     return problem(400, "refused", error.reason)
 
 

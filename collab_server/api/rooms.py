@@ -1,12 +1,44 @@
-"""A room's name in an HTTP path: everything after the prefix, percent-decoded, as in a WebSocket's path."""
+"""A room's name in an HTTP path, as in a WebSocket's path: percent-decoded UTF-8.
+
+``/v1/documents/{room}`` takes the rest of the path, slashes included. What belongs to a document
+(``/v1/documents/{room}/versions`` ...) takes the room as one segment of the path, in which a slash is
+written %2F; so such a path is told from a room's name by how it was written, before it is decoded.
+"""
 
 from __future__ import annotations
 
+import re
+from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
+from fastapi import Path
+from fastapi.routing import APIRoute
 from starlette.requests import Request
+from starlette.routing import Match
 
 from collab_server.api.errors import ApiError
+
+PREFIX = "/v1/documents"
+ROOM = PREFIX + "/{room}"
+Room = Annotated[str, Path(description="the room's name as one segment: a slash in it is written %2F")]
+
+_PART = re.compile(PREFIX + r"/[^/]+/(?:versions(?:/[^/]+(?:/changes)?)?|restore|archive|revive)")
+
+
+class PartRoute(APIRoute):
+    """The route of something that belongs to a document: its path is compared as it was written."""
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        """See Starlette; ``room`` is then a segment as it was written, for ``room_in``."""
+        return super().matches({**scope, "path": _written(scope)})
+
+
+class WholeRoute(APIRoute):
+    """A route whose room is the rest of the path, unless that is the path of a ``PartRoute``."""
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        """See Starlette."""
+        return (Match.NONE, {}) if _PART.fullmatch(_written(scope)) else super().matches(scope)
 
 
 def room_of(request: Request, prefix: str, name_bytes_max: int) -> str:
@@ -17,8 +49,16 @@ def room_of(request: Request, prefix: str, name_bytes_max: int) -> str:
     Raises:
         ApiError: 400 for a name that is empty, too long, or not UTF-8.
     """
-    raw = request.scope.get("raw_path") or request.scope["path"].encode()
-    name = unquote_to_bytes(raw.partition(b"?")[0][len(prefix) :])
+    return room_in(_written(request.scope)[len(prefix) :], name_bytes_max)
+
+
+def room_in(written: str, name_bytes_max: int) -> str:
+    """The room that is written so in a path.
+
+    Raises:
+        ApiError: 400 for a name that is empty, too long, or not UTF-8.
+    """
+    name = unquote_to_bytes(written.encode("latin-1"))
     if not name:
         raise ApiError(400, "bad_room", "the room's name is missing")
     if len(name) > name_bytes_max:
@@ -29,3 +69,8 @@ def room_of(request: Request, prefix: str, name_bytes_max: int) -> str:
         return name.decode("utf-8")
     except UnicodeDecodeError:
         raise ApiError(400, "bad_room", "the room's name is not UTF-8") from None
+
+
+def _written(scope: Any) -> str:
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.partition(b"?")[0].decode("latin-1")

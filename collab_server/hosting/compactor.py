@@ -1,24 +1,26 @@
-"""Compaction: many update rows become one snapshot, in a worker process, while the room goes on.
+"""Compaction: many update rows become one snapshot and a piece of history, while the room goes on.
 
 It reads the rows from the store and deletes exactly those, so it is safe beside any appender, on any node,
-at any moment; a compaction that loses a race changes nothing and is forgotten.
+at any moment; a compaction that loses a race changes nothing and is forgotten. Large documents are worked on
+in a worker process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 import structlog
 
 from collab_server.errors import CollabError
-from collab_server.hosting.settings import HostingSettings
+from collab_server.hosting.folding import Folded, Past, fold
+from collab_server.hosting.settings import HistorySettings, HostingSettings
 from collab_server.telemetry.metrics import Metrics
 from collab_server.ydoc.bounds import Bounds
-from collab_server.ydoc.compaction import Compacted, compact
-from persistence.base import Snapshot, Store
+from collab_server.ydoc.compaction import Compacted
+from persistence.base import Snapshot, Store, StoredDocument
 from persistence.errors import StoreError
 
 log = structlog.get_logger(__name__)
@@ -27,27 +29,46 @@ log = structlog.get_logger(__name__)
 class Worker(Protocol):
     """Runs a module-level function in a worker process. Raises CollabError when that cannot be done."""
 
-    async def run(
-        self,
-        function: Callable[[bytes | None, Sequence[bytes], Bounds], Compacted],
-        snapshot: bytes | None,
-        updates: Sequence[bytes],
-        bounds: Bounds,
-        /,
-    ) -> Compacted:
-        """Call ``function`` there with these arguments."""
+    @property
+    def run(self) -> Callable[..., Awaitable[Any]]:
+        """Call a function there with these arguments, and wait for what it returns."""
         ...
+
+
+async def past_of(store: Store, room: str, settings: HistorySettings) -> Past:
+    """What a compaction of this room has to know of its history. Raises StoreError."""
+    size = await store.history_size(room)
+    last = await store.list_segments(room, limit=1) if size.segments_count else ()
+    return Past(size, last[0].to_ms if last else 0, settings.retention_days > 0, settings.rule)
+
+
+async def store_folded(store: Store, stored: StoredDocument, folded: Folded) -> bool:
+    """Put the result in place of what was read; False, and nothing changed, if somebody else was first."""
+    return await store.compact(
+        stored.room,
+        Snapshot(folded.compacted.data, folded.compacted.index),
+        [row.id for row in stored.updates],
+        segments=folded.segments,
+        checkpoint=folded.checkpoint,
+    )
 
 
 class Compactor:
     """Compacts one document after the other; ``on_compacted`` lets an open room shrink too."""
 
     def __init__(
-        self, store: Store, worker: Worker, bounds: Bounds, settings: HostingSettings, metrics: Metrics
+        self,
+        store: Store,
+        worker: Worker,
+        bounds: Bounds,
+        settings: HostingSettings,
+        metrics: Metrics,
+        history: HistorySettings | None = None,
     ) -> None:
         self._store = store
         self._worker = worker
         self._settings = settings
+        self._history = history or HistorySettings()
         self._bounds = bounds
         self._metrics = metrics
         self._rooms: dict[str, None] = {}
@@ -75,21 +96,24 @@ class Compactor:
                 self._metrics.count_compaction("failed")
                 await asyncio.sleep(1)
 
-    async def compact(self, room: str) -> None:
-        """Compact one document now. Raises StoreError or CollabError; the document is then as it was."""
+    async def compact(self, room: str) -> bool:
+        """Compact one document now, if there is anything to compact.
+
+        False if another compaction, or a deletion, came in between. Raises StoreError or CollabError; the
+        document is then as it was.
+        """
         stored = await self._store.load(room)
         if stored is None or not stored.updates:
-            return
+            return True
+        past = await past_of(self._store, room, self._history)
         began = time.perf_counter()
-        base = stored.snapshot.data if stored.snapshot else None
-        updates = [row.data for row in stored.updates]
         if stored.bytes_total < self._settings.compact_in_worker_bytes:
-            compacted = compact(base, updates, self._bounds)
+            folded = fold(stored, past, self._bounds)
         else:
-            compacted = await self._worker.run(compact, base, updates, self._bounds)
+            folded = await self._worker.run(fold, stored, past, self._bounds)
         self._metrics.compaction_seconds.observe(time.perf_counter() - began)
-        snapshot = Snapshot(compacted.data, compacted.index)
-        done = await self._store.compact(room, snapshot, [row.id for row in stored.updates])
+        done = await store_folded(self._store, stored, folded)
         self._metrics.count_compaction("done" if done else "lost")
         if done:
-            self.on_compacted(room, compacted)
+            self.on_compacted(room, folded.compacted)
+        return done

@@ -66,6 +66,13 @@ class Documents:
             host.end(GoneError("the document was deleted"))
         return deleted
 
+    async def revive(self, room: str) -> None:
+        """Let the name of a deleted document be used again. No effect where nothing was deleted."""
+        try:
+            await self._store.restore_name(room)
+        except StoreError as error:
+            raise _away(error) from error
+
 
 def _away(error: StoreError) -> BusyError:
     return BusyError(f"the store is away: {error}", CloseCode.STORE_UNAVAILABLE)

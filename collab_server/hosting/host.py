@@ -24,6 +24,7 @@ from collab_server.room.member import Member
 from collab_server.room.room import Flush, Room
 from collab_server.telemetry.metrics import Kind, Metrics
 from collab_server.wire.frame import Frame
+from collab_server.wire.sync import PLAIN
 from collab_server.ydoc.compaction import Compacted
 from persistence.errors import StoreError
 
@@ -66,6 +67,8 @@ class Host:
         """Callers that hold the room open; it stays while there are any."""
         self.rows_since_compaction = 0
         self.bytes_since_compaction = 0
+        self.uncompacted_since: float | None = None
+        """When the oldest row came that no compaction has been asked for; the loop's time."""
         self.ended = False
         self._journal = journal
         self._settings = settings
@@ -187,6 +190,28 @@ class Host:
             self.room.receive_remote(update, now)
         self._schedule()
 
+    def edit(self, update: bytes, author: str | None) -> bool:
+        """Take an edit of the server's own making, and send and journal it at once. False if nothing is new.
+
+        It is durable when the journal has settled. Raises PeerError, as for any edit.
+        """
+        if self.ended:
+            raise BusyError("the room was closed", CloseCode.SERVICE_RESTART)
+        self.room.refuses_edits = None if self._journal.admits(self) else _STORE_AWAY
+        with self._breakable():
+            if not self.room.receive_update(Member(0, PLAIN, user_id=author), update, self._loop.time()):
+                return False
+            self._acks.edited()
+            self.flush()
+        if self.ended:
+            raise BusyError("the room had to be opened again", CloseCode.RESET)
+        return True
+
+    def compaction_requested(self) -> None:
+        """Start to count anew: somebody compacts what is stored by now."""
+        self.rows_since_compaction = self.bytes_since_compaction = 0
+        self.uncompacted_since = None
+
     def adopt(self, compacted: Compacted) -> None:
         """Exchange what the room holds for the compacted form of it, and go on from there."""
         with self._breakable():
@@ -296,6 +321,8 @@ class Host:
             self._acks.flushed(sequence)
             self.rows_since_compaction += 1
             self.bytes_since_compaction += len(flush.journal)
+            if self.uncompacted_since is None:
+                self.uncompacted_since = self._loop.time()
         # Presence goes first: what is said of it later is said to those that are not full, and an edit may
         # fill a socket.
         for member, nulls in flush.awareness_private:

@@ -128,12 +128,15 @@ class Janitor:
 
     def walk(self) -> None:
         """Look at every room once."""
+        now = self._clock()
         for host in self._registry.hosts:
+            since = host.uncompacted_since
             if (
                 host.rows_since_compaction >= self._settings.compact_after_updates
                 or host.bytes_since_compaction >= self._settings.compact_after_bytes
+                or (since is not None and now - since >= self._settings.checkpoint_after_s)
             ):
-                host.rows_since_compaction = host.bytes_since_compaction = 0
+                host.compaction_requested()
                 self._compactor.request(host.name)
 
     def _adopt(self, room: str, compacted: Compacted) -> None:

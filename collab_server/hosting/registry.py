@@ -159,9 +159,11 @@ class Registry:
             on_quiet=self._await_quiet,
             on_ended=self._forget,
         )
-        if stored is not None:
+        if stored is not None and stored.updates:
             host.rows_since_compaction = len(stored.updates)
             host.bytes_since_compaction = sum(len(row.data) for row in stored.updates)
+            age_ms = self._wall_clock_ms() - min(row.at_ms for row in stored.updates)
+            host.uncompacted_since = self._loop.time() - max(0, age_ms) / 1000
         self._hosts[room] = host
         self._metrics.room_load_seconds.observe(self._loop.time() - started_at)
         if self._draining:

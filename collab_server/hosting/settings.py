@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+
+from persistence.history import SegmentRule
 
 
 class Ack(Enum):
@@ -46,8 +48,29 @@ class HostingSettings:
     """How long opening a room may wait for the commit of what its last life on this node left behind."""
     compact_after_updates: int = 500
     compact_after_bytes: int = 1024 * 1024
+    checkpoint_after_s: float = 300.0
+    """An open room's edits become an automatic version when the oldest of them has waited for so long."""
     compact_in_worker_bytes: int = 16 * 1024
     """Smaller documents are compacted in place: it takes less than a worker's answer."""
     store_timeout_s: float = 10.0
     store_notice_poll_ms: float = 1_000
     store_ping_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySettings:
+    """How much history there is, and what may be asked of it."""
+
+    rule: SegmentRule = field(default_factory=SegmentRule)
+    retention_days: int = 90
+    """0 keeps no history."""
+    retention_interval_s: float = 3_600.0
+    """How often it is looked for history that is too old."""
+    retention_rooms_max: int = 200
+    """Documents that are trimmed in one such look; the next look goes on."""
+    versions_max: int = 1_000
+    """Named versions of one document."""
+    fold_in_worker_bytes: int = 16 * 1024
+    """What is put together from more bytes than this is put together in a worker."""
+    settle_timeout_s: float = 10.0
+    """How long a caller waits until the store has what the room has."""

@@ -30,6 +30,9 @@ class FakeDocuments:
         self._check()
         return self.rooms.pop(room, None) is not None
 
+    async def revive(self, room: str) -> None:
+        self._check()
+
     def _check(self) -> None:
         if self.fault is not None:
             raise self.fault

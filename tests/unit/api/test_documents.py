@@ -191,7 +191,7 @@ async def test_an_unknown_path_and_method_are_told_in_the_same_shape(client: htt
 
 async def test_the_interface_is_described(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
-    assert set(paths) == {"/v1/documents", "/v1/documents/{room}"}
+    assert set(paths) == {"/v1/documents", "/v1/documents/{room}", "/v1/documents/{room}/revive"}
 
 
 async def test_no_page_asks_the_internet_for_code(client: httpx.AsyncClient) -> None:

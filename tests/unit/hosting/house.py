@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pycrdt import Doc, Text
 
 from collab_server.errors import PeerError
+from collab_server.hosting.archive import ArchiveBounds
+from collab_server.hosting.archives import Archives
 from collab_server.hosting.compactor import Compactor
 from collab_server.hosting.documents import Documents
+from collab_server.hosting.history import History
 from collab_server.hosting.host import Host
 from collab_server.hosting.journal import Journal
 from collab_server.hosting.registry import Registry
-from collab_server.hosting.settings import HostingSettings, JournalSettings
+from collab_server.hosting.settings import HistorySettings, HostingSettings, JournalSettings
 from collab_server.room.member import Member
 from collab_server.room.settings import RoomSettings
 from collab_server.telemetry.metrics import Metrics
@@ -35,6 +39,16 @@ class InPlace:
 
 
 @dataclass
+class WallClock:
+    """A clock that a test moves."""
+
+    now_ms: int = 1_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@dataclass
 class House:
     store: FaultyStore
     journal: Journal
@@ -43,8 +57,11 @@ class House:
     documents: Documents
     settings: HostingSettings
     metrics: Metrics
+    history: History
+    archives: Archives
+    clock: WallClock
 
-    async def enter(self, room: str, **member: bool) -> Client:
+    async def enter(self, room: str, **member: Any) -> Client:
         """A client that has joined a room and has synced with it."""
         async with self.registry.opened(room) as host:
             client = Client(host, **member)
@@ -58,9 +75,9 @@ class Client:
 
     _next_id = 0
 
-    def __init__(self, host: Host, *, wants_echo: bool = False) -> None:
+    def __init__(self, host: Host, *, wants_echo: bool = False, user_id: str | None = None) -> None:
         Client._next_id += 1
-        self.member = Member(Client._next_id, PLAIN, wants_echo=wants_echo)
+        self.member = Member(Client._next_id, PLAIN, wants_echo=wants_echo, user_id=user_id)
         self.host = host
         self.doc: Doc = Doc(client_id=Client._next_id)  # type: ignore[type-arg]
         self.text = self.doc.get("t", type=Text)
@@ -107,11 +124,15 @@ async def house(
     room_settings: RoomSettings | None = None,
     store: FaultyStore | None = None,
     clock: Callable[[], float] | None = None,
+    history_settings: HistorySettings | None = None,
+    replica: FaultyStore | None = None,
 ) -> AsyncIterator[House]:
     settings = settings or HostingSettings()
     store = store or FaultyStore(MemoryStore())
     await store.open()
     metrics = Metrics()
+    wall_clock = WallClock()
+    history_settings = history_settings or HistorySettings(settle_timeout_s=2)
     loop = asyncio.get_running_loop()
     journal = Journal(
         store,
@@ -120,7 +141,7 @@ async def house(
         clock=clock or loop.time,
         random=lambda: 0.5,
     )
-    compactor = Compactor(store, InPlace(), DEFAULT_BOUNDS, settings, metrics)
+    compactor = Compactor(store, InPlace(), DEFAULT_BOUNDS, settings, metrics, history_settings)
     registry = Registry(
         store,
         journal,
@@ -129,12 +150,34 @@ async def house(
         room_settings or RoomSettings(),
         DEFAULT_BOUNDS,
         metrics,
-        wall_clock_ms=lambda: 1,
+        wall_clock_ms=wall_clock,
     )
     tasks = [asyncio.create_task(journal.run()), asyncio.create_task(compactor.run())]
     documents = Documents(store, registry, InPlace().run)
+    history = History(
+        store,
+        registry,
+        journal,
+        compactor,
+        InPlace(),
+        history_settings,
+        replica=replica,
+        wall_clock_ms=wall_clock,
+        random=lambda: 0.5,
+    )
+    archives = Archives(
+        store,
+        history,
+        InPlace(),
+        history_settings,
+        ArchiveBounds(1024 * 1024, 512, DEFAULT_BOUNDS),
+        replica=replica,
+        wall_clock_ms=wall_clock,
+    )
     try:
-        yield House(store, journal, compactor, registry, documents, settings, metrics)
+        yield House(
+            store, journal, compactor, registry, documents, settings, metrics, history, archives, wall_clock
+        )
     finally:
         store.heal()
         await registry.drain()
