@@ -186,17 +186,24 @@ class PlainSession:
             async with self._gateway.registry.opened(self._room) as host:
                 host.attach(self)
                 self._host = host
-                if self._is_full:
-                    host.peer_full(self)
-                # A client that wrote and left at once has left its edits here: they count.
-                while self._waiting:
-                    self._receive(host, self._waiting.popleft())
-                if self._closed:
-                    host.detach(self, goodbye=self._goodbye)
-                elif not self._held_back:
+                try:
+                    if self._is_full:
+                        host.peer_full(self)
+                    # A client that wrote and left at once has left its edits here: they count.
+                    while self._waiting:
+                        self._receive(host, self._waiting.popleft())
+                finally:
+                    if self._closed:
+                        host.detach(self, goodbye=self._goodbye)
+                if not self._closed and not self._held_back:
                     socket.resume_reading()
         except PeerError as error:
             self.close(error)
+        except Exception:  # whatever it is, a socket that is never read again must not stay
+            log.exception("a session could not enter its room")
+            self.close(PeerError("internal error"))
+        finally:
+            self._waiting.clear()
 
     def on_binary(self, data: bytes) -> None:
         """Take one frame. Raises PeerError."""
