@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,12 @@ _TIME_MAX_MS = 253_402_300_799_999
 """The end of the year 9999."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DEFLATE_LEVEL = 6
+
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(NotImplementedError, RuntimeError, ValueError, LookupError, OverflowError),
+)
+"""What ``zipfile`` raises over bytes that were not written by it."""
 
 TimeMs = Annotated[int, Field(ge=0, le=_TIME_MAX_MS)]
 Length = Annotated[int, Field(ge=0, le=1 << 40)]
@@ -197,7 +204,7 @@ def read_archive(data: bytes, room: str | None, bounds: ArchiveBounds) -> Docume
             _check_entries(archive, bounds.bytes_max)
             manifest = _read_manifest(archive)
             contents = {name: archive.read(name) for name in ENTRIES[1:]}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _ZIP_ERRORS as error:
         raise _bad(f"it is not a zip file, or it is damaged ({error})") from error
     name = manifest.room if room is None else room
     if len(name.encode("utf-8", "surrogatepass")) > bounds.room_name_bytes_max:
@@ -278,7 +285,7 @@ def _read_manifest(archive: zipfile.ZipFile) -> _Manifest:
         return _Manifest.model_validate_json(raw)
     except ValidationError as error:
         fault = error.errors()[0]
-        place = ".".join(str(step) for step in fault["loc"])
+        place = ".".join(str(step) for step in fault["loc"]) or "it is not JSON"
         raise _bad(f"{MANIFEST}: {place}: {fault['msg']}") from error
 
 
