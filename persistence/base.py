@@ -19,7 +19,8 @@ in which compactions were committed. A *named version* carries a full state of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -222,6 +223,15 @@ class DocumentDump:
     segments: Sequence[DumpedSegment] = ()
     checkpoints: Sequence[DumpedCheckpoint] = ()
     versions: Sequence[DumpedVersion] = ()
+
+    def line(self) -> Iterator[DumpedSegment | DumpedCheckpoint]:
+        """Segments and checkpoints in the order in which a store gives them ids, each one of its own."""
+        checkpoints = deque(sorted(self.checkpoints, key=lambda checkpoint: checkpoint.after_segments))
+        for count, segment in enumerate(self.segments):
+            while checkpoints and checkpoints[0].after_segments <= count:
+                yield checkpoints.popleft()
+            yield segment
+        yield from checkpoints
 
     @property
     def bytes_total(self) -> int:

@@ -6,8 +6,7 @@ a number of its own. Numbers are drawn by the caller and only grow.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -122,7 +121,7 @@ class History:
 
     def fill(self, dump: DocumentDump, next_id: Callable[[], int]) -> None:
         """Take in a dump. Its snapshot counts as not on the line, which is always safe."""
-        for entry in on_the_line(dump):
+        for entry in dump.line():
             if isinstance(entry, DumpedSegment):
                 self.segments[next_id()] = replace(
                     entry, data=bytes(entry.data), authors=tuple(entry.authors)
@@ -138,16 +137,6 @@ class History:
             DumpedCheckpoint(kept.data, kept.at_ms, sum(segment <= at for segment in self.segments))
             for at, kept in self.checkpoints.items()
         ]
-
-
-def on_the_line(dump: DocumentDump) -> Iterator[DumpedSegment | DumpedCheckpoint]:
-    """Segments and checkpoints in the order in which they get numbers, each one of its own."""
-    checkpoints = deque(sorted(dump.checkpoints, key=lambda checkpoint: checkpoint.after_segments))
-    for count, segment in enumerate(dump.segments):
-        while checkpoints and checkpoints[0].after_segments <= count:
-            yield checkpoints.popleft()
-        yield segment
-    yield from checkpoints
 
 
 def _newest_first(kept: dict[int, T], before: int | None, limit: int) -> list[tuple[int, T]]:

@@ -10,60 +10,40 @@ committed wholly or not at all, and repeating it is safe.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from persistence import sqlitedocuments, sqlitehistory
 from persistence.base import (
     Append,
     Appended,
+    DocumentDump,
     DocumentInfo,
+    DumpedVersion,
+    HistoryPart,
+    HistorySize,
+    NewCheckpoint,
+    NewSegment,
     Notice,
     NoticeKind,
+    SegmentInfo,
     Snapshot,
     StoredDocument,
-    UpdateRow,
+    VersionInfo,
 )
 from persistence.callthread import CallThread
-from persistence.errors import DocumentDeletedError, StoreUnavailableError
+from persistence.errors import (
+    DocumentMissingError,
+    DumpTooLargeError,
+    StoreError,
+    StoreUnavailableError,
+)
 from persistence.memory import wall_clock_ms
-from persistence.names import after_prefix
-from persistence.sqlitelink import SqliteLink, SqliteSettings
+from persistence.sqlitelink import Access, SqliteLink, SqliteSettings
 
 T = TypeVar("T")
-
-FIND = "select id, deleted_at_ms from doc where name = ?"
-CREATE = "insert into doc (name, created_at_ms, changed_at_ms) values (?, ?, ?)"
-TOUCH = "update doc set changed_at_ms = max(changed_at_ms, ?) where id = ?"
-LAST_ID = "select seq from sqlite_sequence where name = ?"
-INSERT = "insert into doc_update (id, doc_id, data, authors, created_at_ms) values (?, ?, ?, ?, ?)"
-READ_SNAPSHOT = "select data, index_data from doc_snapshot where doc_id = ?"
-READ_UPDATES = "select id, data from doc_update where doc_id = ? order by id"
-ABSORB = "delete from doc_update where id = ? and doc_id = ?"
-HAS_SNAPSHOT = "select count(*) from doc_snapshot where doc_id = ?"
-WRITE_SNAPSHOT = "insert or replace into doc_snapshot (doc_id, data, index_data) values (?, ?, ?)"
-DELETE_UPDATES = "delete from doc_update where doc_id = ?"
-DELETE_SNAPSHOT = "delete from doc_snapshot where doc_id = ?"
-BURY = "update doc set deleted_at_ms = ? where id = ?"
-UNBURY = "delete from doc where name = ? and deleted_at_ms is not null"
-NOTIFY = "insert into notice (room, kind, at_ms) values (?, ?, ?)"
-FORGET_NOTICES = "delete from notice where at_ms < ?"
-READ_NOTICES = "select id, room, kind from notice where id > ? order by id"
-# length() of a blob is told by the row's header: the content is not read.
-LIST = """
-select name,
-       coalesce((select length(data) from doc_snapshot where doc_id = doc.id), 0)
-           + coalesce((select sum(length(data)) from doc_update where doc_id = doc.id), 0),
-       (select count(*) from doc_update where doc_id = doc.id),
-       created_at_ms,
-       changed_at_ms
-from doc
-where name > :after and name >= :prefix and (:past is null or name < :past) and deleted_at_ms is null
-order by name
-limit :limit
-"""
 
 
 class SqliteStore:
@@ -82,20 +62,39 @@ class SqliteStore:
         self._now_ms = now_ms
         self._writer: _Lane | None = None
         self._readers: list[_Lane] = []
+        self._schema_version = 0
+        self._migrated: tuple[int, int] | None = None
 
-    async def open(self) -> None:
-        """Open the file, make it if it is not there, and migrate it. The folder must exist."""
-        if self._writer is not None:
+    @property
+    def schema_version(self) -> int:
+        """See the contract."""
+        return self._schema_version
+
+    @property
+    def migrated(self) -> tuple[int, int] | None:
+        """See the contract."""
+        return self._migrated
+
+    async def open(self, *, migrate: bool = True, read_only: bool = False) -> None:
+        """Open the file, make it if it is not there, and migrate it. The folder must exist.
+
+        Without ``migrate``, and to read only, the file must be there.
+        """
+        if self._readers:
             return
         settings = self._settings
-        writer = _Lane(self.path, settings, writes=True)
-        readers = [_Lane(self.path, settings, writes=False) for _ in range(max(1, settings.readers))]
+        access = Access.MIGRATE if migrate else Access.WRITE
+        writer = None if read_only else _Lane(self.path, settings, access)
+        access = Access.READ_ONLY if read_only else Access.READ
+        readers = [_Lane(self.path, settings, access) for _ in range(max(1, settings.readers))]
+        lanes = [*([writer] if writer else []), *readers]  # the writer first: it makes the tables
         try:
-            for lane in [writer, *readers]:  # the writer first: it makes the tables
+            for lane in lanes:
                 await lane.open()
         except BaseException:
-            await _close_all([writer, *readers])
+            await _close_all(lanes)
             raise
+        self._schema_version, self._migrated = lanes[0].link.schema_version, lanes[0].link.migrated
         self._writer, self._readers = writer, readers
 
     async def close(self) -> None:
@@ -106,128 +105,248 @@ class SqliteStore:
 
     async def ping(self) -> None:
         """Take the write lock, and look whether the file may be written and the disk has room."""
-        lane = self._write_lane()
+        lane = self._writer or self._read_lane()
         await lane.run(lane.link.ping)
 
     async def load(self, room: str) -> StoredDocument | None:
         """See the contract."""
-        lane = self._read_lane()
 
-        def read() -> StoredDocument | None:
-            with lane.link.reading() as connection:
-                found = connection.execute(FIND, (room,)).fetchone()
-                if found is None:
-                    return None
-                doc_id, deleted_at_ms = found
-                if deleted_at_ms is not None:
-                    raise DocumentDeletedError(room)
-                row = connection.execute(READ_SNAPSHOT, (doc_id,)).fetchone()
-                updates = [UpdateRow(*update) for update in connection.execute(READ_UPDATES, (doc_id,))]
-                return StoredDocument(room, Snapshot(*row) if row else None, updates)
+        def read(connection: sqlite3.Connection) -> StoredDocument | None:
+            doc_id = sqlitedocuments.find(connection, room)
+            return None if doc_id is None else sqlitedocuments.load(connection, doc_id, room)
 
-        return await lane.run(read)
+        return await self._read(read)
 
     async def append(self, group: Sequence[Append]) -> Sequence[Appended]:
         """See the contract. One transaction and one sync of the disk for the whole group."""
-        lane = self._write_lane()
         if not group:
+            self._write_lane()
             return []
         entries = list(group)
+        return await self._write(
+            lambda connection: sqlitedocuments.append(connection, entries, self._now_ms())
+        )
 
-        def write() -> list[Appended]:
-            with lane.link.writing() as connection:
-                return _append(connection, entries, self._now_ms())
-
-        return await lane.run(write)
-
-    async def compact(self, room: str, snapshot: Snapshot, absorbed: Sequence[int]) -> bool:
+    async def compact(
+        self,
+        room: str,
+        snapshot: Snapshot,
+        absorbed: Sequence[int],
+        *,
+        segments: Sequence[NewSegment] = (),
+        checkpoint: NewCheckpoint | None = None,
+    ) -> bool:
         """See the contract."""
-        lane = self._write_lane()
         row_ids = set(absorbed)
 
-        def write() -> bool:
-            try:
-                with lane.link.writing() as connection:
-                    _compact(connection, room, snapshot, row_ids)
-            except _OvertakenError:
-                return False
-            return True
+        def write(connection: sqlite3.Connection) -> None:
+            doc_id = sqlitedocuments.absorb(connection, room, row_ids)
+            sqlitehistory.add(connection, doc_id, segments, checkpoint)
+            in_history = bool(segments) or checkpoint is not None
+            sqlitedocuments.write_snapshot(connection, doc_id, snapshot, in_history=in_history)
 
-        return await lane.run(write)
+        try:
+            await self._write(write)
+        except sqlitedocuments.OvertakenError:
+            return False
+        return True
 
     async def delete(self, room: str) -> bool:
         """See the contract."""
-        lane = self._write_lane()
 
-        def write() -> bool:
-            with lane.link.writing() as connection:
-                doc_id = _find_live(connection, room)
-                if doc_id is None:
-                    return False
-                connection.execute(DELETE_UPDATES, (doc_id,))
-                connection.execute(DELETE_SNAPSHOT, (doc_id,))
-                connection.execute(BURY, (self._now_ms(), doc_id))
-                self._leave_notice(connection, room, NoticeKind.DELETED)
-                return True
+        def write(connection: sqlite3.Connection) -> bool:
+            doc_id = sqlitedocuments.find_live(connection, room)
+            if doc_id is None:
+                return False
+            sqlitehistory.forget(connection, doc_id)
+            sqlitedocuments.delete(connection, doc_id, self._now_ms())
+            self._leave_notice(connection, room, NoticeKind.DELETED)
+            return True
 
-        return await lane.run(write)
+        return await self._write(write)
 
     async def restore_name(self, room: str) -> None:
         """See the contract."""
-        lane = self._write_lane()
-
-        def write() -> None:
-            with lane.link.writing() as connection:
-                connection.execute(UNBURY, (room,))
-
-        await lane.run(write)
+        await self._write(lambda connection: sqlitedocuments.unbury(connection, room))
 
     async def list_documents(
         self, *, after: str = "", prefix: str = "", limit: int = 100
     ) -> Sequence[DocumentInfo]:
         """See the contract."""
-        lane = self._read_lane()
-        bounds = {"after": after, "prefix": prefix, "past": after_prefix(prefix), "limit": max(0, limit)}
-
-        def read() -> list[DocumentInfo]:
-            with lane.link.reading() as connection:
-                return [DocumentInfo(*row) for row in connection.execute(LIST, bounds)]
-
-        return await lane.run(read)
+        return await self._read(lambda connection: sqlitedocuments.list_all(connection, after, prefix, limit))
 
     async def notify(self, room: str, kind: NoticeKind) -> None:
         """See the contract; notices that are too old are dropped on the way."""
-        lane = self._write_lane()
-
-        def write() -> None:
-            with lane.link.writing() as connection:
-                self._leave_notice(connection, room, kind)
-
-        await lane.run(write)
+        await self._write(lambda connection: self._leave_notice(connection, room, kind))
 
     async def notices(self, after: int | None) -> tuple[int, Sequence[Notice]]:
         """See the contract."""
-        lane = self._read_lane()
+        return await self._read(lambda connection: sqlitedocuments.notices(connection, after))
 
-        def read() -> tuple[int, list[Notice]]:
-            with lane.link.reading() as connection:
-                if after is None:
-                    return _last_id(connection, "notice"), []
-                rows = connection.execute(READ_NOTICES, (after,)).fetchall()
-                found = [Notice(notice_id, room, NoticeKind(kind)) for notice_id, room, kind in rows]
-                return (found[-1].id if found else after), found
+    async def list_segments(
+        self, room: str, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[SegmentInfo]:
+        """See the contract."""
+        return await self._read_live(
+            room,
+            lambda connection, doc_id: sqlitehistory.list_segments(connection, doc_id, before, limit),
+            [],
+        )
 
-        return await lane.run(read)
+    async def read_history(
+        self, room: str, *, segment: int | None = None, at_ms: int | None = None
+    ) -> HistoryPart | None:
+        """See the contract."""
+        if segment is not None and at_ms is not None:
+            raise ValueError("a segment or a time, not both")
+        return await self._read_live(
+            room, lambda connection, doc_id: sqlitehistory.read(connection, doc_id, segment, at_ms), None
+        )
+
+    async def history_size(self, room: str) -> HistorySize:
+        """See the contract."""
+        return await self._read_live(room, sqlitehistory.size, HistorySize())
+
+    async def expired(self, before_ms: int, limit: int, *, after: str = "") -> Sequence[str]:
+        """See the contract."""
+        return await self._read(lambda connection: sqlitehistory.expired(connection, before_ms, limit, after))
+
+    async def trim(
+        self,
+        room: str,
+        *,
+        before_ms: int,
+        upto_segment: int | None = None,
+        base: NewCheckpoint | None = None,
+    ) -> bool:
+        """See the contract."""
+        if (upto_segment is None) != (base is None):
+            raise ValueError("a segment and the base in its place, or neither")
+
+        def write(connection: sqlite3.Connection, doc_id: int) -> bool:
+            return sqlitehistory.trim(connection, doc_id, before_ms, upto_segment, base)
+
+        return await self._write_live(room, write)
+
+    async def add_version(
+        self, room: str, name: str, author: str | None, at_ms: int, data: bytes, pinned: bool
+    ) -> int:
+        """See the contract."""
+
+        def write(connection: sqlite3.Connection) -> int:
+            doc_id = sqlitedocuments.find(connection, room)
+            if doc_id is None:
+                raise DocumentMissingError(room)
+            version = DumpedVersion(name, at_ms, author, pinned, data)
+            return sqlitehistory.add_version(connection, doc_id, version)
+
+        return await self._write(write)
+
+    async def list_versions(
+        self, room: str, *, before: int | None = None, limit: int = 50
+    ) -> Sequence[VersionInfo]:
+        """See the contract."""
+        return await self._read_live(
+            room,
+            lambda connection, doc_id: sqlitehistory.list_versions(connection, doc_id, before, limit),
+            [],
+        )
+
+    async def read_version(self, room: str, version: int) -> bytes | None:
+        """See the contract."""
+        return await self._read_live(
+            room, lambda connection, doc_id: sqlitehistory.read_version(connection, doc_id, version), None
+        )
+
+    async def set_pinned(self, room: str, version: int, pinned: bool) -> bool:
+        """See the contract."""
+        return await self._change_version(sqlitehistory.PIN_VERSION, bool(pinned), room=room, version=version)
+
+    async def rename_version(self, room: str, version: int, name: str) -> bool:
+        """See the contract."""
+        return await self._change_version(sqlitehistory.RENAME_VERSION, name, room=room, version=version)
+
+    async def delete_version(self, room: str, version: int) -> bool:
+        """See the contract."""
+        return await self._change_version(sqlitehistory.DELETE_VERSION, room=room, version=version)
+
+    async def _change_version(self, statement: str, *values: object, room: str, version: int) -> bool:
+        return await self._write_live(
+            room,
+            lambda connection, doc_id: connection.execute(statement, (*values, doc_id, version)).rowcount > 0,
+        )
+
+    async def dump(self, room: str, *, bytes_max: int) -> DocumentDump | None:
+        """See the contract."""
+
+        def read(connection: sqlite3.Connection) -> DocumentDump | None:
+            doc_id = sqlitedocuments.find(connection, room)
+            if doc_id is None:
+                return None
+            bytes_total = sqlitedocuments.bytes_with_history(connection, doc_id)
+            if bytes_total > bytes_max:
+                raise DumpTooLargeError(room, bytes_total, bytes_max)
+            return sqlitehistory.dump(connection, doc_id, sqlitedocuments.load(connection, doc_id, room))
+
+        return await self._read(read)
+
+    async def restore_dump(self, dump: DocumentDump, *, revive: bool = False) -> bool:
+        """See the contract."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            if revive:
+                sqlitedocuments.unbury(connection, dump.room)
+            doc_id = sqlitedocuments.restore(connection, dump)
+            if doc_id is None:
+                return False
+            sqlitehistory.fill(connection, doc_id, dump)
+            self._leave_notice(connection, dump.room, NoticeKind.CHANGED)
+            return True
+
+        return await self._write(write)
 
     def _leave_notice(self, connection: sqlite3.Connection, room: str, kind: NoticeKind) -> None:
-        now_ms = self._now_ms()
-        connection.execute(FORGET_NOTICES, (now_ms - self._settings.notices_keep_ms,))
-        connection.execute(NOTIFY, (room, kind.value, now_ms))
+        keep_ms = self._settings.notices_keep_ms
+        sqlitedocuments.leave_notice(connection, room, kind, self._now_ms(), keep_ms)
+
+    async def _read(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        lane = self._read_lane()
+
+        def work() -> T:
+            with lane.link.reading() as connection:
+                return call(connection)
+
+        return await lane.run(work)
+
+    async def _write(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        lane = self._write_lane()
+
+        def work() -> T:
+            with lane.link.writing() as connection:
+                return call(connection)
+
+        return await lane.run(work)
+
+    async def _read_live(self, room: str, call: Callable[[sqlite3.Connection, int], T], missing: T) -> T:
+        def read(connection: sqlite3.Connection) -> T:
+            doc_id = sqlitedocuments.find_live(connection, room)
+            return missing if doc_id is None else call(connection, doc_id)
+
+        return await self._read(read)
+
+    async def _write_live(self, room: str, call: Callable[[sqlite3.Connection, int], bool]) -> bool:
+        def write(connection: sqlite3.Connection) -> bool:
+            doc_id = sqlitedocuments.find_live(connection, room)
+            return doc_id is not None and call(connection, doc_id)
+
+        return await self._write(write)
 
     def _write_lane(self) -> _Lane:
-        if self._writer is None:
-            raise StoreUnavailableError(f"{self.path}: the store is not open")
-        return self._writer
+        if self._writer is not None:
+            return self._writer
+        if self._readers:
+            raise StoreError(f"{self.path}: the store was opened to be read only")
+        raise StoreUnavailableError(f"{self.path}: the store is not open")
 
     def _read_lane(self) -> _Lane:
         if not self._readers:
@@ -238,10 +357,10 @@ class SqliteStore:
 class _Lane:
     """A thread and the one connection that is used on it."""
 
-    def __init__(self, path: Path, settings: SqliteSettings, *, writes: bool) -> None:
-        self.link = SqliteLink(path, settings, writes=writes)
+    def __init__(self, path: Path, settings: SqliteSettings, access: Access) -> None:
+        self.link = SqliteLink(path, settings, access)
         self.load = 0
-        self._thread = CallThread(f"{path} ({'writer' if writes else 'reader'})", settings.calls_max)
+        self._thread = CallThread(f"{path} ({'writer' if access.writes else 'reader'})", settings.calls_max)
 
     async def open(self) -> None:
         await self._thread.run(self.link.connect)
@@ -260,66 +379,3 @@ class _Lane:
 async def _close_all(lanes: Sequence[_Lane]) -> None:
     for lane in lanes:
         await lane.close()
-
-
-class _OvertakenError(Exception):
-    """Another compaction or a deletion came first; undo."""
-
-
-def _find_live(connection: sqlite3.Connection, room: str) -> int | None:
-    found = connection.execute(FIND, (room,)).fetchone()
-    return None if found is None or found[1] is not None else int(found[0])
-
-
-def _last_id(connection: sqlite3.Connection, table: str) -> int:
-    found = connection.execute(LAST_ID, (table,)).fetchone()
-    return int(found[0]) if found else 0
-
-
-def _append(connection: sqlite3.Connection, group: Sequence[Append], now_ms: int) -> list[Appended]:
-    doc_ids: dict[str, int | None] = {}
-    changed_at_ms: dict[int, int] = {}
-    # The write lock is held, so nobody else takes the ids that follow.
-    row_id = _last_id(connection, "doc_update")
-    rows: list[tuple[int, int, bytes, str, int]] = []
-    results: list[Appended] = []
-    for entry in group:
-        at_ms = entry.at_ms or now_ms
-        if entry.room not in doc_ids:
-            doc_ids[entry.room] = _find_or_create(connection, entry.room, at_ms)
-        doc_id = doc_ids[entry.room]
-        if doc_id is None:
-            results.append(Appended(0, deleted=True))
-            continue
-        row_id += 1
-        authors = json.dumps(list(entry.authors)) if entry.authors else "[]"
-        rows.append((row_id, doc_id, bytes(entry.data), authors, at_ms))
-        changed_at_ms[doc_id] = max(changed_at_ms.get(doc_id, 0), at_ms)
-        results.append(Appended(row_id))
-    connection.executemany(INSERT, rows)
-    connection.executemany(TOUCH, [(at_ms, doc_id) for doc_id, at_ms in changed_at_ms.items()])
-    return results
-
-
-def _find_or_create(connection: sqlite3.Connection, room: str, at_ms: int) -> int | None:
-    found = connection.execute(FIND, (room,)).fetchone()
-    if found is not None:
-        return None if found[1] is not None else int(found[0])
-    created = connection.execute(CREATE, (room, at_ms, at_ms)).lastrowid
-    if created is None:  # pragma: no cover - an insert always has one
-        raise StoreUnavailableError("the new document got no id")
-    return created
-
-
-def _compact(connection: sqlite3.Connection, room: str, snapshot: Snapshot, row_ids: set[int]) -> None:
-    doc_id = _find_live(connection, room)
-    if doc_id is None:
-        raise _OvertakenError
-    if row_ids:
-        deleted = connection.executemany(ABSORB, [(row_id, doc_id) for row_id in row_ids]).rowcount
-        if deleted != len(row_ids):
-            raise _OvertakenError
-    elif connection.execute(HAS_SNAPSHOT, (doc_id,)).fetchone()[0]:
-        # Nothing absorbed: no row tells whether another compaction came in between.
-        raise _OvertakenError
-    connection.execute(WRITE_SNAPSHOT, (doc_id, bytes(snapshot.data), bytes(snapshot.index)))

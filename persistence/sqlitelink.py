@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from persistence.errors import SchemaError, StoreError, StoreUnavailableError
@@ -42,13 +43,35 @@ class SqliteSettings:
     """Upper bound of the file's size in pages (usually of 4 KiB); 0 leaves it to the disk."""
 
 
+class Access(Enum):
+    """What a connection is for."""
+
+    MIGRATE = "migrate"
+    """Writes; makes the file, and brings its schema up to date."""
+    WRITE = "write"
+    """Writes into a file whose schema is up to date."""
+    READ = "read"
+    """Reads, beside one that writes."""
+    READ_ONLY = "read only"
+    """Reads, and needs no right to write."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything may be written."""
+        return self in (Access.MIGRATE, Access.WRITE)
+
+
 class SqliteLink:
     """A connection that is made when needed, and made again when the file under it was replaced."""
 
-    def __init__(self, path: Path, settings: SqliteSettings, *, writes: bool) -> None:
+    def __init__(self, path: Path, settings: SqliteSettings, access: Access) -> None:
         self._path = path
         self._settings = settings
-        self._writes = writes
+        self._access = access
+        self.schema_version = 0
+        """The version of the schema that was last connected to."""
+        self.migrated: tuple[int, int] | None = None
+        """The versions before and after the migration that this connection made."""
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._was_there = False
@@ -117,6 +140,10 @@ class SqliteLink:
     def ping(self) -> None:
         """Take the write lock, and look at the room on the disk; change nothing."""
         connection = self.connect()
+        if not self._access.writes:
+            with self.explained():
+                connection.execute("select id from doc limit 1")
+            return
         with self.explained():
             connection.execute("begin immediate")
             connection.execute("rollback")
@@ -140,7 +167,9 @@ class SqliteLink:
         return status.st_dev, status.st_ino
 
     def _open(self) -> sqlite3.Connection:
-        mode = "rwc" if self._writes and not self._was_there else "rw"  # a file that is gone is not made anew
+        mode = "ro" if self._access is Access.READ_ONLY else "rw"
+        if self._access is Access.MIGRATE and not self._was_there:  # a file that is gone is not made anew
+            mode = "rwc"
         connection = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode={mode}",
             uri=True,
@@ -156,17 +185,25 @@ class SqliteLink:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         settings = self._settings
-        if not self._writes:
+        if not self._access.writes:
             connection.execute("pragma query_only = on")
-            self._check_schema(connection)
+        # Before anything is changed in a file that may not be ours.
+        version = self._check_schema(connection)
+        if self._access is not Access.MIGRATE and version != len(migrations("sqlite")):
+            raise SchemaError(
+                f"{self._path}: its schema has version {version} and must be brought to"
+                f" {len(migrations('sqlite'))} first: run 'collab-server migrate'"
+            )
+        self.schema_version = version
+        if not self._access.writes:
             return
-        self._check_schema(connection)  # before anything is changed in a file that may not be ours
         self._use_wal(connection)
         connection.execute("pragma synchronous = full")
         connection.execute(f"pragma journal_size_limit = {settings.wal_bytes_keep:d}")
         if settings.page_count_max:
             connection.execute(f"pragma max_page_count = {settings.page_count_max:d}")
-        self._migrate(connection)
+        if self._access is Access.MIGRATE:
+            self._migrate(connection)
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
         # Switching the mode fails at once when another process does the same, past the busy timeout.
@@ -206,7 +243,8 @@ class SqliteLink:
         connection.execute("begin immediate")
         try:
             # Again, now under the lock: another process may just have done it.
-            for script in steps[self._check_schema(connection) :]:
+            version = self._check_schema(connection)
+            for script in steps[version:]:
                 for statement in _statements(script):
                     connection.execute(statement)
             connection.execute(f"pragma application_id = {APPLICATION_ID:d}")
@@ -216,6 +254,9 @@ class SqliteLink:
             if connection.in_transaction:
                 connection.execute("rollback")
             raise
+        self.schema_version = len(steps)
+        if version != len(steps):
+            self.migrated = (version, len(steps))
 
     def _explain(self, error: sqlite3.Error) -> StoreError:
         path = self._path
@@ -249,6 +290,8 @@ class SqliteLink:
             if not path.exists():
                 if self._was_there:
                     return "the file is gone"
+                if self._access is not Access.MIGRATE:
+                    return "the file does not exist"
                 return f"the folder {path.parent} may not be written"
         except OSError as error:
             return error.strerror or str(error)

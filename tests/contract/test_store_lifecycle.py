@@ -1,27 +1,61 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
-from persistence.base import Append, NoticeKind, Snapshot, Store
-from persistence.errors import StoreUnavailableError
+from persistence.base import (
+    Append,
+    DocumentDump,
+    NewCheckpoint,
+    NoticeKind,
+    Snapshot,
+    Store,
+    StoredDocument,
+)
+from persistence.errors import StoreError, StoreUnavailableError
 from tests.contract.conftest import Backend
 
 
-async def each_call(store: Store) -> None:
-    """Every call of a store that is not open is refused."""
-    calls = [
+def reading_calls(store: Store) -> list[Awaitable[object]]:
+    return [
         store.ping(),
         store.load("r"),
+        store.list_documents(),
+        store.notices(None),
+        store.list_segments("r"),
+        store.read_history("r"),
+        store.read_history("r", segment=1),
+        store.history_size("r"),
+        store.expired(1 << 50, 10),
+        store.list_versions("r"),
+        store.read_version("r", 1),
+        store.dump("r", bytes_max=1 << 30),
+    ]
+
+
+def writing_calls(store: Store) -> list[Awaitable[object]]:
+    document = StoredDocument("new", None, [])
+    return [
         store.append([Append("r", b"")]),
         store.compact("r", Snapshot(b""), []),
         store.delete("r"),
         store.restore_name("r"),
-        store.list_documents(),
         store.notify("r", NoticeKind.CHANGED),
-        store.notices(None),
+        store.trim("r", before_ms=1 << 50),
+        store.trim("r", before_ms=1 << 50, upto_segment=1, base=NewCheckpoint(b"", 1)),
+        store.add_version("r", "v", None, 1, b"", True),
+        store.set_pinned("r", 1, True),
+        store.rename_version("r", 1, "w"),
+        store.delete_version("r", 1),
+        store.restore_dump(DocumentDump("new", document, 1, 1)),
     ]
+
+
+async def each_call(store: Store) -> None:
+    """Every call of a store that is not open is refused."""
+    calls = [*reading_calls(store), *writing_calls(store)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailableError] * len(calls)
 
@@ -49,6 +83,45 @@ async def test_a_store_refuses_calls_after_it_was_closed(backend: Backend) -> No
     await store.close()
 
     await each_call(store)
+
+
+async def test_a_store_that_is_opened_to_read_only_reads_and_writes_nothing(
+    backend: Backend, store: Store
+) -> None:
+    await store.append([Append("r", b"1")])
+    before = await store.dump("r", bytes_max=1 << 30)
+    reader = backend.store()
+    await reader.open(migrate=False, read_only=True)
+    try:
+        await asyncio.gather(*reading_calls(reader))
+        assert await reader.dump("r", bytes_max=1 << 30) == before
+        outcomes = await asyncio.gather(*writing_calls(reader), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StoreError] * len(outcomes)
+        await store.append([Append("r", b"2")])
+        document = await reader.load("r")
+        assert document is not None
+        assert len(document.updates) == 2
+    finally:
+        await reader.close()
+    assert [info.updates_count for info in await store.list_documents()] == [2]
+    assert list((await store.notices(0))[1]) == []
+
+
+async def test_a_store_tells_what_its_opening_did_to_the_schema(backend: Backend) -> None:
+    first, second, third = backend.store(), backend.store(), backend.store()
+    assert (first.schema_version, first.migrated) == (0, None)
+    try:
+        await first.open()
+        await second.open()
+        await third.open(migrate=False)
+
+        version = first.schema_version
+        assert first.migrated == ((0, version) if version else None)
+        assert (second.schema_version, second.migrated) == (version, None)
+        assert (third.schema_version, third.migrated) == (version, None)
+    finally:
+        for store in (first, second, third):
+            await store.close()
 
 
 async def test_a_store_may_be_closed_twice_also_at_once_and_without_being_opened(backend: Backend) -> None:

@@ -10,15 +10,17 @@ import sys
 import tempfile
 import textwrap
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from persistence.base import Append, NoticeKind, Snapshot
-from persistence.errors import SchemaError, StoreError, StoreUnavailableError
+from persistence import sqlitehistory
+from persistence.base import Append, HistoryPart, NewSegment, NoticeKind, Snapshot, UpdateRow
+from persistence.errors import DocumentDeletedError, SchemaError, StoreError, StoreUnavailableError
 from persistence.migrations import migrations
-from persistence.sqlite import SqliteStore
+from persistence.sqlite import SqliteStore, _Lane
 from persistence.sqlitelink import APPLICATION_ID, SqliteSettings
 
 ROOT = Path(__file__).parents[3]
@@ -297,6 +299,103 @@ async def test_an_older_schema_is_brought_up_to_date_with_its_data(
     connection.close()
 
 
+def write_version_1(path: Path) -> None:
+    """A file as the first program left it: a document with a snapshot and a row, a tombstone, a notice."""
+    connection = sqlite3.connect(path)
+    connection.executescript(migrations("sqlite")[0])
+    connection.executescript("""
+        insert into doc values (1, 'r', 5, 8, null), (2, 'gone', 1, 1, 9), (3, 'rows', 6, 6, null);
+        insert into doc_snapshot values (1, '1,2', x'00ff');
+        update doc_snapshot set data = cast(data as blob);
+        insert into doc_update values (7, 1, cast('3' as blob), '["ann"]', 8);
+        insert into doc_update values (9, 3, cast('x' as blob), '[]', 6);
+        insert into notice values (4, 'gone', 'deleted', 1);
+        pragma user_version = 1;
+    """)
+    connection.execute(f"pragma application_id = {APPLICATION_ID:d}")
+    connection.close()
+
+
+async def test_a_file_of_the_first_version_keeps_its_documents_and_gets_a_history(path: Path) -> None:
+    write_version_1(path)
+    store = SqliteStore(path)
+    await store.open()
+    assert store.migrated == (1, len(migrations("sqlite")))
+
+    document = await store.load("r")
+    assert document is not None
+    assert document.snapshot == Snapshot(b"1,2", b"\0\xff")
+    assert list(document.updates) == [UpdateRow(7, b"3", ("ann",), 8)]
+    assert [(info.room, info.bytes_total) for info in await store.list_documents()] == [("r", 4), ("rows", 1)]
+    with pytest.raises(DocumentDeletedError):
+        await store.load("gone")
+    assert await store.read_history("r") is None
+
+    assert await store.compact("r", Snapshot(b"1,2,3"), [7], segments=[NewSegment(b"3", 8, 8, ["ann"], 1)])
+    assert await store.compact("rows", Snapshot(b"x"), [9], segments=[NewSegment(b"x", 6, 6)])
+    assert await store.read_history("r") == HistoryPart(b"1,2", [b"3"])
+    assert await store.read_history("rows") == HistoryPart(None, [b"x"])
+    await store.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_an_old_or_missing_schema_is_refused_where_it_must_not_be_changed(
+    path: Path, read_only: bool
+) -> None:
+    store = SqliteStore(path)
+    with pytest.raises(StoreUnavailableError, match="the file does not exist"):
+        await store.open(migrate=False, read_only=read_only)
+    await store.close()
+    assert not path.exists()
+
+    write_version_1(path)
+    before = path.read_bytes()
+    store = SqliteStore(path)
+    with pytest.raises(SchemaError) as caught:
+        await store.open(migrate=False, read_only=read_only)
+    await store.close()
+
+    assert "version 1 and must be brought to" in one_line(caught, path)
+    assert "collab-server migrate" in one_line(caught, path)
+    assert path.read_bytes() == before
+
+
+async def test_the_lists_of_a_long_history_do_not_read_its_contents(store: SqliteStore, path: Path) -> None:
+    (row,) = await store.append([Append("r", b"x")])
+    segments = [NewSegment(bytes(20_000), n, n, ["ann"], 1) for n in range(2000)]
+    await store.compact("r", Snapshot(b"x"), [row.id], segments=segments)
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    def watch(lane: _Lane) -> None:
+        lane.link.connect().set_progress_handler(count, 100)
+
+    async def steps_of(call: Awaitable[object]) -> int:
+        nonlocal steps
+        steps = 0
+        await call
+        return steps
+
+    for lane in store._readers:
+        await lane.run(partial(watch, lane))
+
+    assert await steps_of(store.list_segments("r", limit=2000)) > 100
+    assert await steps_of(store.list_segments("r", limit=50)) < 20
+    assert await steps_of(store.list_segments("r", before=1000, limit=50)) < 20
+    with sqlite3.connect(path) as connection:
+        plans = [
+            str(connection.execute(f"explain query plan {statement}", {"doc_id": 1, "at_ms": 5}).fetchall())
+            for statement in (sqlitehistory.SIZE, sqlitehistory.PLACE_AT, sqlitehistory.LAST_PLACE)
+        ]
+    connection.close()
+    for plan in plans:
+        assert "COVERING INDEX doc_segment_doc" in plan
+        assert "SCAN doc_segment" not in plan
+
+
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
     """A folder that a user without rights can enter and write to."""
@@ -317,7 +416,9 @@ def open_without_rights(path: Path) -> str:
         from persistence.sqlite import SqliteStore
         from persistence.migrations import migrations
         async def main():
-            migrations("sqlite")  # read while the program's own folder may still be entered
+            # What is read and imported late must be so while the folder of Python may still be entered.
+            migrations("sqlite")
+            Path(sys.argv[1]).as_uri()
             if os.getuid() == 0:
                 os.setgroups([])
                 os.setgid(65534)
