@@ -101,6 +101,7 @@ class HistoryFault(StrEnum):
 
     UNKNOWN_DOCUMENT = "unknown_document"
     UNKNOWN_VERSION = "unknown_version"
+    BAD_CURSOR = "invalid_request"
     BEFORE_HISTORY = "before_history"
     """There is no state that old: the document is younger, or retention has passed over it."""
     AUTOMATIC = "automatic_version"

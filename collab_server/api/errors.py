@@ -23,6 +23,7 @@ _HISTORY_STATUS = {
     HistoryFault.UNKNOWN_DOCUMENT: 404,
     HistoryFault.UNKNOWN_VERSION: 404,
     HistoryFault.BEFORE_HISTORY: 404,
+    HistoryFault.BAD_CURSOR: 422,
     HistoryFault.AUTOMATIC: 409,
     HistoryFault.NO_HISTORY: 409,
     HistoryFault.TOO_MANY: 409,

@@ -15,7 +15,8 @@ from collab_server.api.formats import FORMATS_NOTE, Workers, in_format, wanted_f
 from collab_server.api.rooms import ROOM, PartRoute, Room, room_in
 from collab_server.api.times import CHARACTERS_MAX, iso, moment_ms
 from collab_server.hosting.archive import VersionName
-from collab_server.hosting.history import CURRENT, PREVIOUS, START, Version, VersionPage
+from collab_server.hosting.history import CURRENT, PREVIOUS, START
+from collab_server.hosting.versions import Version, VersionPage
 
 PAGE_MAX = 1000
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -20,6 +19,18 @@ from collab_server.hosting.compactor import Compactor, Worker
 from collab_server.hosting.journal import Journal
 from collab_server.hosting.registry import Registry
 from collab_server.hosting.settings import HistorySettings
+from collab_server.hosting.versions import (
+    Version,
+    VersionPage,
+    automatic_version,
+    find_version,
+    list_page,
+    named_version,
+    number_of_named,
+    parts_of,
+    read_parts,
+    unknown_version,
+)
 from collab_server.views.differences import difference
 from collab_server.views.restore import restore
 from collab_server.ydoc.update import EMPTY, collect_all, splice
@@ -37,42 +48,6 @@ START = "start"
 _COMPACTION_TRIES = 3
 _AUTHORS_PAGE = 1000
 _AUTHORS_PAGES_MAX = 20
-_ID_DIGITS_MAX = 18
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A line of the list of versions."""
-
-    id: str
-    at_ms: int
-    """When the document was so."""
-    from_ms: int
-    """When the first edit since the version before came; for a named version the same as ``at_ms``."""
-    authors: Sequence[str]
-    """Who edited since the version before; who named it, for a named one."""
-    updates_count: int
-    bytes_total: int
-    name: str | None = None
-    pinned: bool = False
-
-    @property
-    def is_named(self) -> bool:
-        """Whether somebody named it."""
-        return self.id.startswith("v")
-
-    @property
-    def number(self) -> int:
-        """The number in its id."""
-        return int(self.id[1:])
-
-
-@dataclass(frozen=True, slots=True)
-class VersionPage:
-    """Versions, newest first, and the cursor of the next page; None when this is the last one."""
-
-    versions: Sequence[Version]
-    next: str | None
 
 
 class History:
@@ -109,23 +84,10 @@ class History:
 
     async def versions(self, room: str, cursor: str | None = None, limit: int = 50) -> VersionPage:
         """The versions, newest first. Edits of this moment are in the newest one of the first page."""
-        before_segment, before_version = _parse_cursor(cursor)
         with _store_trouble():
             if await self._find_document(room, refresh=cursor is None) is None:
                 return VersionPage((), None)
-            segments = await self._store.list_segments(room, before=before_segment, limit=limit + 1)
-            named = await self._store.list_versions(room, before=before_version, limit=limit + 1)
-        versions = [_automatic(info) for info in segments], [_named(info) for info in named]
-        page = list(_newest_first(*versions))[: limit + 1]
-        if len(page) <= limit:
-            return VersionPage(page, None)
-        del page[limit:]
-        for version in page:
-            if version.is_named:
-                before_version = version.number
-            else:
-                before_segment = version.number
-        return VersionPage(page, f"{before_segment or ''}.{before_version or ''}")
+            return await list_page(self._store, room, cursor, limit)
 
     async def version(self, room: str, version_id: str) -> Version:
         """One line of the list."""
@@ -206,7 +168,7 @@ class History:
                 parts += [row.data for row in stored.updates]
                 data = await self._put_together(collect_all, parts)
             number = await self._store.add_version(room, name, author, at_ms, data, pinned)
-        return _named(VersionInfo(number, name, at_ms, author, pinned, len(data)))
+        return named_version(VersionInfo(number, name, at_ms, author, pinned, len(data)))
 
     async def change_version(
         self, room: str, version_id: str, *, name: str | None = None, pinned: bool | None = None
@@ -214,19 +176,19 @@ class History:
         """Rename a named version, or say whether retention may take it. None leaves a thing as it is."""
         with _store_trouble():
             await self._need_document(room)
-            number = _number_of_named(version_id)
+            number = number_of_named(version_id)
             if pinned is not None and not await self._store.set_pinned(room, number, pinned):
-                raise _unknown_version(version_id)
+                raise unknown_version(version_id)
             if name is not None and not await self._store.rename_version(room, number, name):
-                raise _unknown_version(version_id)
+                raise unknown_version(version_id)
             return await self._find(room, version_id)
 
     async def delete_version(self, room: str, version_id: str) -> None:
         """Drop a named version. The edits of that time stay in the automatic ones."""
         with _store_trouble():
             await self._need_document(room)
-            if not await self._store.delete_version(room, _number_of_named(version_id)):
-                raise _unknown_version(version_id)
+            if not await self._store.delete_version(room, number_of_named(version_id)):
+                raise unknown_version(version_id)
 
     # -- going back
 
@@ -309,27 +271,25 @@ class History:
     # -- inside: versions
 
     async def _find(self, room: str, version_id: str) -> Version:
-        found = await _line(self._store, room, version_id)
+        found = await find_version(self._store, room, version_id)
         if found is None:
-            raise _unknown_version(version_id)
+            raise unknown_version(version_id)
         return found
 
     async def _newest(self, room: str) -> Version | None:
         segments = await self._store.list_segments(room, limit=1)
-        return _automatic(segments[0]) if segments else None
+        return automatic_version(segments[0]) if segments else None
 
     async def _read(self, room: str, version: Version) -> bytes:
         async def read(store: Store) -> bytes | None:
-            if version.is_named:
-                return await store.read_version(room, version.number)
-            if store is not self._store and await _line(store, room, version.id) is None:
+            if store is not self._store and await find_version(store, room, version.id) is None:
                 return None  # the replica has not got so far
-            part = await store.read_history(room, segment=version.number)
-            return None if part is None else await self._united(part.checkpoint, part.segments)
+            parts = await read_parts(store, room, version)
+            return None if parts is None else await self._united(parts)
 
         found = await self._from_a_reader(read)
         if found is None:
-            raise _unknown_version(version.id)
+            raise unknown_version(version.id)
         return found
 
     async def _read_at(self, room: str, at_ms: int) -> bytes:
@@ -338,27 +298,27 @@ class History:
             raise HistoryError(
                 HistoryFault.BEFORE_HISTORY, "the history that is kept of this document begins later"
             )
-        return await self._united(part.checkpoint, part.segments)
+        return await self._united(parts_of(part))
 
     async def _read_previous(self, room: str, version: Version | None) -> tuple[Version | None, bytes]:
         if version is None:
             return None, EMPTY
         if version.is_named:
             earlier = await self._store.list_versions(room, before=version.number, limit=1)
-            before = _named(earlier[0]) if earlier else None
+            before = named_version(earlier[0]) if earlier else None
             return before, await self._read(room, before) if before else EMPTY
         segments = await self._store.list_segments(room, before=version.number, limit=1)
         if segments:
-            before = _automatic(segments[0])
+            before = automatic_version(segments[0])
             return before, await self._read(room, before)
         part = await self._store.read_history(room, segment=version.number)
         if part is None:
-            raise _unknown_version(version.id)
+            raise unknown_version(version.id)
         if not part.segments:
             raise HistoryError(
                 HistoryFault.BEFORE_HISTORY, f"{version.id} is where the history of this document begins"
             )
-        return None, await self._united(part.checkpoint, part.segments[:-1])
+        return None, await self._united(parts_of(part)[:-1])
 
     async def _authors_between(self, room: str, old: Version | None, new: Version | None) -> list[str]:
         """Who edited in that stretch, as far as a bounded number of segments says."""
@@ -382,8 +342,7 @@ class History:
 
     # -- inside: bytes
 
-    async def _united(self, checkpoint: bytes | None, segments: Sequence[bytes]) -> bytes:
-        parts = [*segments] if checkpoint is None else [checkpoint, *segments]
+    async def _united(self, parts: list[bytes]) -> bytes:
         return await self._put_together(splice, parts) if parts else EMPTY
 
     async def _put_together(self, function: Callable[[Sequence[bytes]], bytes], parts: list[bytes]) -> bytes:
@@ -407,80 +366,12 @@ class History:
         return await read(self._store)
 
 
-async def _line(store: Store, room: str, version_id: str) -> Version | None:
-    number = _number(version_id)
-    if version_id[0] == "s":
-        segments = await store.list_segments(room, before=number + 1, limit=1)
-        return _automatic(segments[0]) if segments and segments[0].id == number else None
-    named = await store.list_versions(room, before=number + 1, limit=1)
-    return _named(named[0]) if named and named[0].id == number else None
-
-
-def _automatic(info: SegmentInfo) -> Version:
-    return Version(
-        f"s{info.id}", info.to_ms, info.from_ms, tuple(info.authors), info.updates_count, info.bytes_total
-    )
-
-
-def _named(info: VersionInfo) -> Version:
-    authors = (info.author,) if info.author is not None else ()
-    return Version(
-        f"v{info.id}", info.at_ms, info.at_ms, authors, 0, info.bytes_total, info.name, info.pinned
-    )
-
-
-def _newest_first(automatic: list[Version], named: list[Version]) -> Iterator[Version]:
-    """Both lists as one; each keeps its own order, so that a cursor into each is enough to go on."""
-    i = j = 0
-    while i < len(automatic) or j < len(named):
-        if j < len(named) and (i == len(automatic) or named[j].at_ms >= automatic[i].at_ms):
-            yield named[j]
-            j += 1
-        else:
-            yield automatic[i]
-            i += 1
-
-
 def _is_at_or_before(segment: SegmentInfo, version: Version) -> bool:
     return segment.to_ms <= version.at_ms if version.is_named else segment.id <= version.number
 
 
-def _number(version_id: str) -> int:
-    digits = version_id[1:]
-    if version_id[:1] not in ("s", "v") or not (digits.isascii() and digits.isdigit()):
-        raise _unknown_version(version_id)
-    if len(digits) > _ID_DIGITS_MAX:
-        raise _unknown_version(version_id)
-    return int(digits)
-
-
-def _number_of_named(version_id: str) -> int:
-    number = _number(version_id)
-    if version_id[0] != "v":
-        raise HistoryError(
-            HistoryFault.AUTOMATIC, f"{version_id} is an automatic version; it goes when retention takes it"
-        )
-    return number
-
-
-def _parse_cursor(cursor: str | None) -> tuple[int | None, int | None]:
-    if cursor is None:
-        return None, None
-    numbers = cursor.split(".")
-    if len(numbers) != 2 or any(
-        number and not (number.isascii() and number.isdigit() and len(number) <= _ID_DIGITS_MAX)
-        for number in numbers
-    ):
-        raise HistoryError(HistoryFault.UNKNOWN_VERSION, "the cursor is not one that this list gave out")
-    return int(numbers[0]) if numbers[0] else None, int(numbers[1]) if numbers[1] else None
-
-
 def _unknown_document(room: str) -> HistoryError:
     return HistoryError(HistoryFault.UNKNOWN_DOCUMENT, f"there is no document {room!r}")
-
-
-def _unknown_version(version_id: str) -> HistoryError:
-    return HistoryError(HistoryFault.UNKNOWN_VERSION, f"there is no version {version_id[:40]!r}")
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from pycrdt import Doc, Text
 from collab_server.errors import BusyError, GoneError, HistoryError, HistoryFault
 from collab_server.hosting.compactor import Compactor
 from collab_server.hosting.folding import Past, fold
-from collab_server.hosting.history import CURRENT, START, Version
+from collab_server.hosting.history import CURRENT, START
 from collab_server.hosting.janitor import Janitor
 from collab_server.hosting.retention import Retention
 from collab_server.hosting.settings import HistorySettings, HostingSettings
+from collab_server.hosting.versions import Version
 from collab_server.ydoc.bounds import DEFAULT_BOUNDS
 from persistence.base import Append, HistorySize, Snapshot, StoredDocument, UpdateRow
 from persistence.history import DAY_MS, SegmentRule
@@ -191,7 +192,8 @@ async def test_pages_follow_each_other_without_gap_or_repetition() -> None:
 @pytest.mark.parametrize("cursor", ["", "x", "1", "1.x", "-1.2", "1.2.3", "9" * 30 + ".1", "\u0661.1"])
 async def test_a_cursor_of_ones_own_making_is_refused(cursor: str) -> None:
     async with house() as home:
-        assert await fault_of(home.history.versions("r", cursor)) == HistoryFault.UNKNOWN_VERSION
+        await write(home, await home.enter("r"), "a")
+        assert await fault_of(home.history.versions("r", cursor)) == HistoryFault.BAD_CURSOR
 
 
 @pytest.mark.parametrize(
