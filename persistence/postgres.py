@@ -15,7 +15,6 @@ committed is not known then, and the caller may repeat the call.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -23,28 +22,37 @@ from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]
 
+from persistence import postgreshistory
 from persistence.base import (
     Append,
     Appended,
+    DocumentDump,
     DocumentInfo,
+    NewCheckpoint,
+    NewSegment,
     Notice,
     NoticeKind,
     Snapshot,
     StoredDocument,
     UpdateRow,
 )
-from persistence.errors import DocumentDeletedError, SchemaError, StoreError, StoreUnavailableError
+from persistence.errors import (
+    DocumentDeletedError,
+    DumpTooLargeError,
+    SchemaError,
+    StoreError,
+    StoreUnavailableError,
+)
 from persistence.memory import wall_clock_ms
 from persistence.migrations import migrations
 from persistence.names import after_prefix, with_nul, without_nul
+from persistence.postgreshistory import FIND, PostgresHistory, authors_of, authors_text, in_steps
 
 T = TypeVar("T")
 
 # The keys of the advisory locks: a random high half, so that they meet nobody else's.
 MIGRATION_LOCK = 0x5C4E_71D2_0000_0001
 NOTICE_LOCK = 0x5C4E_71D2_0000_0002
-COMPACTION_LOCKS = 0x2B19_0000_0000_0000
-"""Plus the document's id."""
 
 # Set for the transaction only. "on" or stronger: an operator's "remote_apply" is kept.
 BEGIN_WRITE = """
@@ -61,11 +69,9 @@ set local idle_in_transaction_session_timeout = {timeout_ms}
 """
 # Without a time limit of the server's: it would end the wait for a synchronous replica and report success.
 COMMIT = "set local statement_timeout = 0; commit"
-LOCK = "select pg_advisory_xact_lock($1)"
 
-FIND = "select id, deleted_at_ms from doc where name = $1"
+LOCK = postgreshistory.LOCK
 FIND_ALL = "select id, name, deleted_at_ms from doc where name = any($1::text[]) order by id for key share"
-FIND_TO_COMPACT = "select id from doc where name = $1 and deleted_at_ms is null for no key update"
 FIND_TO_DELETE = "select id from doc where name = $1 and deleted_at_ms is null for update"
 CREATE_ALL = """
 insert into doc (name, created_at_ms, changed_at_ms)
@@ -79,7 +85,7 @@ select * from unnest($1::bigint[], $2::bytea[], $3::text[], $4::bigint[])
 returning id
 """
 READ_SNAPSHOT = "select data, index_data from doc_snapshot where doc_id = $1"
-READ_UPDATES = "select id, data from doc_update where doc_id = $1 order by id"
+READ_UPDATES = "select id, data, authors, created_at_ms from doc_update where doc_id = $1 order by id"
 ABSORB = """
 with absorbed as (
     delete from doc_update where doc_id = $1 and id = any($2::bigint[]) returning created_at_ms
@@ -88,10 +94,15 @@ select count(*), coalesce(max(created_at_ms), 0) from absorbed
 """
 HAS_SNAPSHOT = "select exists (select from doc_snapshot where doc_id = $1)"
 WRITE_SNAPSHOT = """
-insert into doc_snapshot (doc_id, data, index_data) values ($1, $2, $3)
-on conflict (doc_id) do update set data = excluded.data, index_data = excluded.index_data
+insert into doc_snapshot (doc_id, data, index_data, in_history) values ($1, $2, $3, $4)
+on conflict (doc_id) do update
+set data = excluded.data, index_data = excluded.index_data, in_history = excluded.in_history
 """
 TOUCH = "update doc set changed_at_ms = $2 where id = $1 and changed_at_ms < $2"
+CREATE = """
+insert into doc (name, created_at_ms, changed_at_ms) values ($1, $2, $3)
+on conflict (name) do nothing returning id
+"""
 DELETE_UPDATES = "delete from doc_update where doc_id = $1"
 DELETE_SNAPSHOT = "delete from doc_snapshot where doc_id = $1"
 BURY = "update doc set deleted_at_ms = $2 where id = $1"
@@ -119,6 +130,15 @@ cross join lateral (
     from doc_update where doc_id = d.id
 ) as u
 order by d.name
+"""
+BYTES_OF_DOCUMENT = """
+select (coalesce((select octet_length(data) from doc_snapshot where doc_id = $1), 0)
+      + coalesce((select sum(octet_length(data)) from doc_update where doc_id = $1), 0))::bigint
+"""
+TIMES = """
+select d.created_at_ms,
+       greatest(d.changed_at_ms, (select max(created_at_ms) from doc_update where doc_id = d.id))
+from doc as d where d.id = $1
 """
 # Writes nothing, and fails where a write would: on a replica, a read-only server, without the right or table.
 TRY_TO_WRITE = "delete from doc_update where id < 0"
@@ -159,7 +179,7 @@ class PostgresSettings:
     """Whether ``open`` brings the schema up to date, or refuses an old one."""
 
 
-class PostgresStore:
+class PostgresStore(PostgresHistory):
     """The store contract on a PostgreSQL database."""
 
     def __init__(
@@ -177,6 +197,9 @@ class PostgresStore:
         self._now_ms = now_ms
         self._pool: Any = None
         self._is_closing = False
+        self._is_read_only = False
+        self._schema_version = 0
+        self._migrated: tuple[int, int] | None = None
         self._calls_under_way = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -184,8 +207,18 @@ class PostgresStore:
         self._begin_write = BEGIN_WRITE.format(timeout_ms=timeout_ms)
         self._begin_read = BEGIN_READ.format(timeout_ms=timeout_ms)
 
-    async def open(self) -> None:
-        """Connect, and bring the schema up to date."""
+    @property
+    def schema_version(self) -> int:
+        """See the contract."""
+        return self._schema_version
+
+    @property
+    def migrated(self) -> tuple[int, int] | None:
+        """See the contract."""
+        return self._migrated
+
+    async def open(self, *, migrate: bool = True, read_only: bool = False) -> None:
+        """Connect, and bring the schema up to date (unless the settings say not to, too)."""
         if self._pool is not None:
             return
         settings = self.settings
@@ -202,11 +235,18 @@ class PostgresStore:
             )
             self._pool = await pool
         try:
-            await self._run(self._migrate, self._begin_write)
+            if migrate and settings.migrate and not read_only:
+                before = await self._write(self._migrate)
+            else:
+                before = await self._read(self._check_version)
         except BaseException:
             self._pool.terminate()
             self._pool = None
             raise
+        self._is_read_only = read_only
+        self._schema_version = len(migrations("postgres"))
+        if before != self._schema_version:
+            self._migrated = (before, self._schema_version)
 
     async def close(self) -> None:
         """See the contract."""
@@ -223,27 +263,21 @@ class PostgresStore:
             self._pool.terminate()
 
     async def ping(self) -> None:
-        """Make a write that touches nothing."""
-        await self._run(lambda connection: connection.execute(TRY_TO_WRITE), self._begin_write)
+        """Make a write that touches nothing; a read where nothing may be written."""
+        if self._is_read_only:
+            await self._read(lambda connection: connection.fetchval(LAST_NOTICE))
+        else:
+            await self._write(lambda connection: connection.execute(TRY_TO_WRITE))
 
     async def load(self, room: str) -> StoredDocument | None:
         """See the contract."""
         name = without_nul(room)
 
         async def read(connection: Any) -> StoredDocument | None:
-            found = await connection.fetchrow(FIND, name)
-            if found is None:
-                return None
-            doc_id, deleted_at_ms = found
-            if deleted_at_ms is not None:
-                raise DocumentDeletedError(room)
-            row = await connection.fetchrow(READ_SNAPSHOT, doc_id)
-            updates = [
-                UpdateRow(row_id, data) for row_id, data in await connection.fetch(READ_UPDATES, doc_id)
-            ]
-            return StoredDocument(room, Snapshot(row[0], row[1]) if row else None, updates)
+            doc_id = await _find(connection, name, room)
+            return None if doc_id is None else await _load(connection, doc_id, room)
 
-        return await self._run(read, self._begin_read)
+        return await self._read(read)
 
     async def append(self, group: Sequence[Append]) -> Sequence[Appended]:
         """See the contract. One transaction and one insert for the whole group."""
@@ -251,20 +285,25 @@ class PostgresStore:
             self._check_open()
             return []
         rows = _Rows.of(group, self._now_ms())
-        return await self._run(lambda connection: _append(connection, rows), self._begin_write)
+        return await self._write(lambda connection: _append(connection, rows))
 
-    async def compact(self, room: str, snapshot: Snapshot, absorbed: Sequence[int]) -> bool:
+    async def compact(
+        self,
+        room: str,
+        snapshot: Snapshot,
+        absorbed: Sequence[int],
+        *,
+        segments: Sequence[NewSegment] = (),
+        checkpoint: NewCheckpoint | None = None,
+    ) -> bool:
         """See the contract."""
         name = without_nul(room)
         data, index = bytes(snapshot.data), bytes(snapshot.index)
         row_ids = sorted(set(absorbed))
 
         async def write(connection: Any) -> None:
-            doc_id = await connection.fetchval(FIND, name)
+            doc_id = await postgreshistory.lock_to_compact(connection, name)
             if doc_id is None:
-                raise _OvertakenError
-            await connection.execute(LOCK, COMPACTION_LOCKS + doc_id)
-            if await connection.fetchval(FIND_TO_COMPACT, name) != doc_id:
                 raise _OvertakenError
             if row_ids:
                 count, changed_at_ms = await connection.fetchrow(ABSORB, doc_id, row_ids)
@@ -274,10 +313,12 @@ class PostgresStore:
             elif await connection.fetchval(HAS_SNAPSHOT, doc_id):
                 # Nothing absorbed: no row tells whether another compaction came in between.
                 raise _OvertakenError
-            await connection.execute(WRITE_SNAPSHOT, doc_id, data, index)
+            await postgreshistory.add(connection, doc_id, segments, checkpoint)
+            in_history = bool(segments) or checkpoint is not None
+            await connection.execute(WRITE_SNAPSHOT, doc_id, data, index, in_history)
 
         try:
-            await self._run(write, self._begin_write)
+            await self._write(write)
         except _OvertakenError:
             return False
         return True
@@ -292,16 +333,17 @@ class PostgresStore:
                 return False
             await connection.execute(DELETE_UPDATES, doc_id)
             await connection.execute(DELETE_SNAPSHOT, doc_id)
+            await postgreshistory.forget(connection, doc_id)
             await connection.execute(BURY, doc_id, self._now_ms())
             await self._leave_notice(connection, name, NoticeKind.DELETED)
             return True
 
-        return await self._run(write, self._begin_write)
+        return await self._write(write)
 
     async def restore_name(self, room: str) -> None:
         """See the contract."""
         name = without_nul(room)
-        await self._run(lambda connection: connection.execute(UNBURY, name), self._begin_write)
+        await self._write(lambda connection: connection.execute(UNBURY, name))
 
     async def list_documents(
         self, *, after: str = "", prefix: str = "", limit: int = 100
@@ -313,12 +355,53 @@ class PostgresStore:
         async def read(connection: Any) -> list[DocumentInfo]:
             return [DocumentInfo(with_nul(row[0]), *row[1:]) for row in await connection.fetch(LIST, *bounds)]
 
-        return await self._run(read, self._begin_read)
+        return await self._read(read)
+
+    async def dump(self, room: str, *, bytes_max: int) -> DocumentDump | None:
+        """See the contract."""
+        name = without_nul(room)
+
+        async def read(connection: Any) -> DocumentDump | None:
+            doc_id = await _find(connection, name, room)
+            if doc_id is None:
+                return None
+            bytes_total = await connection.fetchval(BYTES_OF_DOCUMENT, doc_id)
+            bytes_total += await connection.fetchval(postgreshistory.BYTES_OF_HISTORY, doc_id)
+            if bytes_total > bytes_max:
+                raise DumpTooLargeError(room, bytes_total, bytes_max)
+            stored = await _load(connection, doc_id, room)
+            created_at_ms, changed_at_ms = await connection.fetchrow(TIMES, doc_id)
+            segments, checkpoints, versions = await postgreshistory.read_all(connection, doc_id)
+            return DocumentDump(room, stored, created_at_ms, changed_at_ms, segments, checkpoints, versions)
+
+        return await self._read(read)
+
+    async def restore_dump(self, dump: DocumentDump, *, revive: bool = False) -> bool:
+        """See the contract."""
+        name = without_nul(dump.room)
+
+        async def write(connection: Any) -> bool:
+            if revive:
+                await connection.execute(UNBURY, name)
+            doc_id = await connection.fetchval(CREATE, name, dump.created_at_ms, dump.changed_at_ms)
+            if doc_id is None:
+                return False
+            snapshot = dump.stored.snapshot
+            if snapshot is not None:
+                # Taken as not on the line, which is always safe.
+                data, index = bytes(snapshot.data), bytes(snapshot.index)
+                await connection.execute(WRITE_SNAPSHOT, doc_id, data, index, False)
+            await _restore_rows(connection, doc_id, dump.stored.updates)
+            await postgreshistory.write_all(connection, doc_id, dump.line(), dump.versions)
+            await self._leave_notice(connection, name, NoticeKind.CHANGED)
+            return True
+
+        return await self._write(write)
 
     async def notify(self, room: str, kind: NoticeKind) -> None:
         """See the contract; notices that are too old are dropped on the way."""
         name = without_nul(room)
-        await self._run(lambda connection: self._leave_notice(connection, name, kind), self._begin_write)
+        await self._write(lambda connection: self._leave_notice(connection, name, kind))
 
     async def notices(self, after: int | None) -> tuple[int, Sequence[Notice]]:
         """See the contract."""
@@ -330,7 +413,7 @@ class PostgresStore:
             found = [Notice(notice_id, with_nul(name), NoticeKind(kind)) for notice_id, name, kind in rows]
             return (found[-1].id if found else after), found
 
-        return await self._run(read, self._begin_read)
+        return await self._read(read)
 
     async def _leave_notice(self, connection: Any, name: str, kind: NoticeKind) -> None:
         # One at a time until the commit: a lower id that is committed later would be missed by
@@ -340,23 +423,33 @@ class PostgresStore:
         await connection.execute(FORGET_NOTICES, now_ms - self.settings.notices_keep_ms)
         await connection.execute(NOTIFY, name, kind.value, now_ms)
 
-    async def _migrate(self, connection: Any) -> None:
+    async def _migrate(self, connection: Any) -> int:
+        """Bring the schema up to date; the version before."""
         steps = migrations("postgres")
         version = await self._version(connection, len(steps))
         if version == len(steps):
-            return
-        if not self.settings.migrate:
-            raise SchemaError(
-                f"{self.label}: the schema has version {version} and must be brought to {len(steps)} first"
-            )
+            return version
         await connection.execute("set local statement_timeout = 0")
         await connection.execute(LOCK, MIGRATION_LOCK, timeout=MIGRATION_TIME_LIMIT_S)
         # Again, now under the lock: another server may just have done it.
-        for script in steps[await self._version(connection, len(steps)) :]:
+        version = await self._version(connection, len(steps))
+        for script in steps[version:]:
             await connection.execute(script, timeout=MIGRATION_TIME_LIMIT_S)
-        await connection.execute(CREATE_VERSION)
-        await connection.execute(FORGET_VERSION)
-        await connection.execute(WRITE_VERSION, len(steps))
+        if version != len(steps):
+            await connection.execute(CREATE_VERSION)
+            await connection.execute(FORGET_VERSION)
+            await connection.execute(WRITE_VERSION, len(steps))
+        return version
+
+    async def _check_version(self, connection: Any) -> int:
+        known = len(migrations("postgres"))
+        version = await self._version(connection, known)
+        if version != known:
+            raise SchemaError(
+                f"{self.label}: the schema has version {version} and must be brought to {known} first:"
+                " run 'collab-server migrate'"
+            )
+        return version
 
     async def _version(self, connection: Any, known: int) -> int:
         is_ours, is_used = await connection.fetchrow(FIND_SCHEMA)
@@ -377,6 +470,15 @@ class PostgresStore:
             raise StoreUnavailableError(f"{self.label}: the store is closed")
         if self._pool is None:
             raise StoreUnavailableError(f"{self.label}: the store is not open")
+
+    async def _read(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        return await self._run(work, self._begin_read)
+
+    async def _write(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        self._check_open()
+        if self._is_read_only:
+            raise StoreError(f"{self.label}: the store was opened to be read only")
+        return await self._run(work, self._begin_write)
 
     async def _run(self, work: Callable[[Any], Awaitable[T]], begin: str) -> T:
         """Do ``work`` in a transaction; again when the server undid it because of others."""
@@ -488,8 +590,39 @@ class _Rows:
         return cls(
             [without_nul(entry.room) for entry in group],
             [bytes(entry.data) for entry in group],
-            [json.dumps(list(entry.authors)) if entry.authors else "[]" for entry in group],
+            [authors_text(entry.authors) for entry in group],
             [entry.at_ms or now_ms for entry in group],
+        )
+
+
+async def _find(connection: Any, name: str, room: str) -> int | None:
+    found = await connection.fetchrow(FIND, name)
+    if found is None:
+        return None
+    if found[1] is not None:
+        raise DocumentDeletedError(room)
+    doc_id: int = found[0]
+    return doc_id
+
+
+async def _load(connection: Any, doc_id: int, room: str) -> StoredDocument:
+    row = await connection.fetchrow(READ_SNAPSHOT, doc_id)
+    updates = [
+        UpdateRow(row_id, data, authors_of(authors), at_ms)
+        for row_id, data, authors, at_ms in await connection.fetch(READ_UPDATES, doc_id)
+    ]
+    return StoredDocument(room, Snapshot(row[0], row[1]) if row else None, updates)
+
+
+async def _restore_rows(connection: Any, doc_id: int, updates: Sequence[UpdateRow]) -> None:
+    for part in in_steps([len(row.data) for row in updates]):
+        rows = updates[part]
+        await connection.fetch(
+            INSERT,
+            [doc_id] * len(rows),
+            [bytes(row.data) for row in rows],
+            [authors_text(row.authors) for row in rows],
+            [row.at_ms for row in rows],
         )
 
 
