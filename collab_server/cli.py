@@ -175,9 +175,24 @@ def config(config_file: str | None, as_json: bool, markdown: bool, **flags: Any)
     print(json.dumps(as_data(loaded), indent=2) if as_json else as_text(loaded))
 
 
+@_commands.command(short_help="Bring the store's schema up to date.")
+@_with_store
+def migrate(config_file: str | None, store: str | None) -> None:
+    """Bring the store's schema up to date, as serve does at its start unless migrate_at_start is false.
+
+    Safe to run more than once, and from several machines at once.
+    """
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration_history as admin  # noqa: PLC0415 - see serve
+
+    _make_default_folder(settings)
+    before, after = asyncio.run(admin.migrate(settings))
+    print(f"schema version {after}, as it was" if before == after else f"schema version {before} -> {after}")
+
+
 @_commands.group(short_help="Look at and change stored documents.")
 def doc() -> None:
-    """List, show, export, import and delete documents of a store, also while servers use it."""
+    """List, show, export, import, restore and delete documents of a store, also while servers use it."""
 
 
 @doc.command("list")
@@ -273,15 +288,21 @@ def export(config_file: str | None, store: str | None, room: str, file: str) -> 
             return admin.whole(await admin.existing(opened, room))
 
     update = asyncio.run(work())
+    _write(file, update)
+
+
+def _write(file: str, data: bytes) -> None:
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+
     if file == "-":
-        sys.stdout.buffer.write(update)
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
     try:
-        admin.write_file(Path(file), update)
+        admin.write_file(Path(file), data)
     except OSError as error:
         raise Failure(f"cannot write {file}: {error.strerror}") from error
-    print(f"{len(update)} bytes written to {file}")
+    print(f"{len(data)} bytes written to {file}")
 
 
 @doc.command("import")
@@ -297,8 +318,7 @@ def import_command(config_file: str | None, store: str | None, room: str, file: 
     settings = _loaded(config_file, {"store": store}).settings
     from collab_server import administration as admin  # noqa: PLC0415 - see serve
 
-    if not room or len(room.encode("utf-8", "surrogatepass")) > settings.room_name_bytes_max:
-        raise click.UsageError(f"a room's name has 1 to {settings.room_name_bytes_max} bytes")
+    _check_room(room, settings)
     data = admin.checked_update(
         _read(file, settings.room_bytes_max), "the input" if file == "-" else file, settings
     )
@@ -313,7 +333,12 @@ def import_command(config_file: str | None, store: str | None, room: str, file: 
     print(f"{len(data)} bytes merged into {_printable(room)}")
 
 
-def _read(file: str, bytes_max: int) -> bytes:
+def _check_room(room: str, settings: Settings) -> None:
+    if not room or len(room.encode("utf-8", "surrogatepass")) > settings.room_name_bytes_max:
+        raise click.UsageError(f"a room's name has 1 to {settings.room_name_bytes_max} bytes")
+
+
+def _read(file: str, bytes_max: int, setting: str = "room_bytes_max") -> bytes:
     try:
         if file == "-":
             data = sys.stdin.buffer.read(bytes_max + 1)
@@ -323,7 +348,7 @@ def _read(file: str, bytes_max: int) -> bytes:
     except OSError as error:
         raise Failure(f"cannot read {file}: {error.strerror}") from error
     if len(data) > bytes_max:
-        raise Failure(f"{file} is larger than room_bytes_max ({bytes_max} bytes)")
+        raise Failure(f"{file} is larger than {setting} ({bytes_max} bytes)")
     return data
 
 
@@ -347,6 +372,114 @@ def delete(config_file: str | None, store: str | None, room: str, yes: bool) -> 
 
     asyncio.run(work())
     print(f"deleted {_printable(room)}")
+
+
+@doc.command("versions")
+@click.argument("room")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_with_store
+def versions_command(config_file: str | None, store: str | None, room: str, as_json: bool) -> None:
+    """List the versions of a document, newest first: automatic ones (s...) and named ones (v...)."""
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+    from collab_server import administration_history as past  # noqa: PLC0415 - the same
+
+    async def work() -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
+        async with admin.opened_store(settings) as opened:
+            async for version in past.list_versions(opened, room, settings):
+                if as_json:
+                    print(json.dumps(_version_data(version), ensure_ascii=False))
+                else:
+                    note = _printable(version.name or "") + (" (pinned)" if version.pinned else "")
+                    who = _printable(", ".join(version.authors))
+                    size = str(version.bytes_total)
+                    rows.append((version.id, _time(version.at_ms), size, who or "-", note.strip()))
+        return rows
+
+    rows = asyncio.run(work())
+    if rows:
+        print(aligned([("VERSION", "AT", "BYTES", "AUTHORS", "NAME"), *rows]))
+    elif not as_json:
+        print("no versions", file=sys.stderr)
+
+
+def _version_data(version: Any) -> dict[str, Any]:
+    return {
+        "id": version.id,
+        "at_ms": version.at_ms,
+        "since_ms": version.from_ms,
+        "name": version.name,
+        "pinned": version.pinned,
+        "authors": list(version.authors),
+        "updates": version.updates_count,
+        "bytes": version.bytes_total,
+    }
+
+
+@doc.command("restore")
+@click.argument("room")
+@click.argument("version")
+@_with_store
+def restore_command(config_file: str | None, store: str | None, room: str, version: str) -> None:
+    """Give a document the content of a version, by an edit: nobody's other edits are lost.
+
+    Members who are connected see it at once. To undo it, restore the version before.
+    """
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+    from collab_server import administration_history as past  # noqa: PLC0415 - the same
+
+    async def work() -> bool:
+        async with admin.opened_store(settings) as opened:
+            return await past.restore_version(opened, room, version, settings)
+
+    done = asyncio.run(work())
+    print(f"{_printable(room)} is as it was at {version}" + ("" if done else " already"))
+
+
+@doc.command()
+@click.argument("room")
+@click.argument("file")
+@_with_store
+def archive(config_file: str | None, store: str | None, room: str, file: str) -> None:
+    """Write a document with all its history to FILE, a zip; - is the standard output."""
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+    from collab_server import administration_history as past  # noqa: PLC0415 - the same
+
+    async def work() -> bytes:
+        async with admin.opened_store(settings) as opened:
+            return await past.archive(opened, room, settings)
+
+    _write(file, asyncio.run(work()))
+
+
+@doc.command()
+@click.argument("file")
+@click.argument("room", required=False)
+@click.option("--revive", is_flag=True, help="Also if a document of this name was deleted.")
+@_with_store
+def unarchive(config_file: str | None, store: str | None, file: str, room: str | None, revive: bool) -> None:
+    """Make a document of an archive, with all its history; under the name that it had, or ROOM."""
+    settings = _loaded(config_file, {"store": store}).settings
+    from collab_server import administration as admin  # noqa: PLC0415 - see serve
+    from collab_server import administration_history as past  # noqa: PLC0415 - the same
+
+    if room is not None:
+        _check_room(room, settings)
+    data = _read(file, settings.archive_bytes_max, "archive_bytes_max")
+    _make_default_folder(settings)
+
+    async def work() -> str:
+        async with admin.opened_store(settings, create=True) as opened:
+            made = await past.unarchive(opened, data, room, settings, revive=revive)
+            return (
+                f"{_printable(made.room)}: {made.bytes_total} bytes, {len(made.segments)} segments, "
+                f"{len(made.versions)} named versions"
+            )
+
+    print(asyncio.run(work()))
 
 
 def _printable(text: str) -> str:

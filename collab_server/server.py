@@ -180,7 +180,12 @@ class Node:
         self._on_broken = on_broken
         public = _bind(settings.host, settings.port, "port")
         operations = _bind(settings.ops_host, settings.ops_port, "ops_port")
-        await self._open_stores()
+        try:
+            await self._open_stores()
+        except BaseException:
+            public.close()
+            operations.close()
+            raise
         self._exits.enter_context(GcPauses(self._metrics.gc_pause_seconds))
         self._spawn("journal", self._journal.run())
         self._spawn("compactor", self._compactor.run())
