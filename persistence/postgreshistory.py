@@ -51,10 +51,10 @@ DRAW_PLACE = """
 insert into doc_segment (doc_id, from_ms, to_ms, updates_count, bytes_total, authors, data)
 values ($1, 0, 0, 0, 0, '[]', '') returning id
 """
-GIVE_ROW_BACK = "delete from doc_segment where id = $1"
+GIVE_ROW_BACK = "delete from doc_segment where doc_id = $1 and id = $2"
 INSERT_CHECKPOINT = """
 insert into doc_checkpoint (id, doc_id, at_ms, bytes_total, data) values ($1, $2, $3, $4, $5)
-on conflict (id) do update
+on conflict (doc_id, id) do update
 set at_ms = excluded.at_ms, bytes_total = excluded.bytes_total, data = excluded.data
 """
 HAS_SNAPSHOT_ASIDE = "select exists (select from doc_snapshot where doc_id = $1 and not in_history)"
@@ -79,7 +79,7 @@ select greatest((select max(id) from doc_segment where doc_id = $1),
 PLACE_AT = """
 select greatest((select max(id) from doc_segment where doc_id = $1 and to_ms <= $2),
                 (select max(id) from doc_checkpoint as c where doc_id = $1 and at_ms <= $2
-                    and not exists (select from doc_segment where id = c.id)))
+                    and not exists (select from doc_segment where doc_id = $1 and id = c.id)))
 """
 READ_CHECKPOINT = """
 select id, data from doc_checkpoint where doc_id = $1 and id <= $2 order by id desc limit 1
@@ -87,7 +87,7 @@ select id, data from doc_checkpoint where doc_id = $1 and id <= $2 order by id d
 SIZES_BETWEEN = """
 select id, bytes_total from doc_segment where doc_id = $1 and id > $2 and id <= $3 order by id
 """
-READ_SEGMENTS = "select data from doc_segment where id = any($1::bigint[]) order by id"
+READ_SEGMENTS = "select data from doc_segment where doc_id = $1 and id = any($2::bigint[]) order by id"
 # Sums of bigints are numerics.
 SIZE = """
 select s.number, s.bytes::bigint,
@@ -112,7 +112,7 @@ order by name limit $2
 HAS_SEGMENT = "select exists (select from doc_segment where doc_id = $1 and id = $2)"
 TRIM = """
 with gone as (
-    delete from {table} where id in (
+    delete from {table} where doc_id = $1 and id in (
         select id from {table} where doc_id = $1 and id <= $2 order by id limit {rows}
     ) returning id
 )
@@ -123,7 +123,7 @@ TRIM_CHECKPOINTS = TRIM.format(table="doc_checkpoint", rows=20)
 FORGET_VERSIONS = TRIM.format(table="doc_version", rows=20)
 TRIM_VERSIONS = """
 with gone as (
-    delete from doc_version where not pinned and id in (
+    delete from doc_version where doc_id = $1 and not pinned and id in (
         select id from doc_version where doc_id = $1 and not pinned and at_ms < $2 limit 20
     ) returning id
 )
@@ -153,11 +153,14 @@ SIZES_OF_CHECKPOINTS = "select id, bytes_total from doc_checkpoint where doc_id 
 SIZES_OF_VERSIONS = "select id, bytes_total from doc_version where doc_id = $1 order by id"
 DUMP_SEGMENTS = """
 select id, data, from_ms, to_ms, authors, updates_count
-from doc_segment where id = any($1::bigint[]) order by id
+from doc_segment where doc_id = $1 and id = any($2::bigint[]) order by id
 """
-DUMP_CHECKPOINTS = "select id, data, at_ms from doc_checkpoint where id = any($1::bigint[]) order by id"
+DUMP_CHECKPOINTS = (
+    "select id, data, at_ms from doc_checkpoint where doc_id = $1 and id = any($2::bigint[]) order by id"
+)
 DUMP_VERSIONS = """
-select name, at_ms, author, pinned, data from doc_version where id = any($1::bigint[]) order by id
+select name, at_ms, author, pinned, data
+from doc_version where doc_id = $1 and id = any($2::bigint[]) order by id
 """
 
 
@@ -205,7 +208,7 @@ class PostgresHistory(ABC):
                 return None
             start, data = await connection.fetchrow(READ_CHECKPOINT, doc_id, place) or (0, None)
             sizes = await connection.fetch(SIZES_BETWEEN, doc_id, start, place)
-            rows = await _fetch_in_steps(connection, READ_SEGMENTS, sizes)
+            rows = await _fetch_in_steps(connection, READ_SEGMENTS, doc_id, sizes)
             return HistoryPart(data, [row[0] for row in rows])
 
         return await self._read_live(room, read, None)
@@ -376,17 +379,21 @@ async def read_all(
     places = [row[0] for row in sizes]
     segments = [
         DumpedSegment(data, from_ms, to_ms, authors_of(authors), count)
-        for _, data, from_ms, to_ms, authors, count in await _fetch_in_steps(connection, DUMP_SEGMENTS, sizes)
+        for _, data, from_ms, to_ms, authors, count in await _fetch_in_steps(
+            connection, DUMP_SEGMENTS, doc_id, sizes
+        )
     ]
     sizes = await connection.fetch(SIZES_OF_CHECKPOINTS, doc_id)
     checkpoints = [
         DumpedCheckpoint(data, at_ms, bisect_right(places, place))
-        for place, data, at_ms in await _fetch_in_steps(connection, DUMP_CHECKPOINTS, sizes)
+        for place, data, at_ms in await _fetch_in_steps(connection, DUMP_CHECKPOINTS, doc_id, sizes)
     ]
     sizes = await connection.fetch(SIZES_OF_VERSIONS, doc_id)
     versions = [
         DumpedVersion(with_nul(name), at_ms, _author(author), pinned, data)
-        for name, at_ms, author, pinned, data in await _fetch_in_steps(connection, DUMP_VERSIONS, sizes)
+        for name, at_ms, author, pinned, data in await _fetch_in_steps(
+            connection, DUMP_VERSIONS, doc_id, sizes
+        )
     ]
     return segments, checkpoints, versions
 
@@ -423,11 +430,11 @@ def in_steps(sizes: Sequence[int]) -> Iterator[slice]:
         yield slice(start, len(sizes))
 
 
-async def _fetch_in_steps(connection: Any, statement: str, sizes: Sequence[Any]) -> list[Any]:
+async def _fetch_in_steps(connection: Any, statement: str, doc_id: int, sizes: Sequence[Any]) -> list[Any]:
     """The rows whose ids and sizes are given."""
     rows: list[Any] = []
     for part in in_steps([row[1] for row in sizes]):
-        rows += await connection.fetch(statement, [row[0] for row in sizes[part]])
+        rows += await connection.fetch(statement, doc_id, [row[0] for row in sizes[part]])
     return rows
 
 
@@ -460,7 +467,7 @@ async def _insert_segments(
 
 async def _draw_place(connection: Any, doc_id: int) -> int:
     place: int = await connection.fetchval(DRAW_PLACE, doc_id)
-    await connection.execute(GIVE_ROW_BACK, place)
+    await connection.execute(GIVE_ROW_BACK, doc_id, place)
     return place
 
 
