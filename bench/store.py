@@ -1,108 +1,67 @@
-"""How fast a store commits: ``python -m bench.store [URL ...]``.
+"""How fast a store saves: ``python -m bench.store [STORE ...] [--json FILE]``.
 
-For each store and group size it appends for a fixed time, one group in flight, as the journal does, and
-prints rows per second and the time of one commit. Then it measures how long a cold room takes to load. A
-store is named by its address, as for the server; ``sqlite`` alone is a fresh file in a temporary folder.
+For each store: how long an update takes to be durable, through the server's own journal, at several rates
+over several numbers of rooms (``bench.offered``); how long a cold room takes to open (``bench.opening``).
+Then what the history of recorded sessions takes (``bench.past``). Prints tables in Markdown.
+
+A store is ``memory``, ``sqlite`` (a fresh file), ``postgresql`` (a private server with its default settings,
+or the one that ``COLLAB_TEST_POSTGRES_DSN`` names; a fresh database), or an address as the server takes it:
+rooms whose names begin with ``bench-`` are written there, and removed afterwards. Every figure is the median
+of several runs, because machines are noisy; each run has its time, and all takes less than five minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
+import contextlib
+import json
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from persistence.base import Append, Snapshot, Store
+import uvloop
+
+from bench import offered, opening, past
+from bench.store_tables import Measured, machine, tables
+from persistence.base import Store
 from persistence.errors import StoreError
 from persistence.urls import open_store
+from tests.support.postgres import PostgresMissingError, PostgresServer
 
-GROUP_SIZES = (1, 10, 100, 1000)
-ROW_BYTES = 100
-ROOMS = 100
-COMPACT_ROWS = 500
-MIB = 1 << 20
+STORES = ("memory", "sqlite", "postgresql")
+RATES_PER_S = (1_000, 10_000, 50_000)
+ROOMS = (1, 100, 10_000)
+OPENING_REPEATS = 15
+HERE = Path.cwd()
+"""Where the SQLite file lies: not in memory, as the temporary folder may be."""
 
-
-@dataclass(frozen=True, slots=True)
-class Commits:
-    """What one group size gave."""
-
-    group_rows: int
-    rows_per_s: float
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
+Tell = Callable[[str], None]
 
 
-async def measure_commits(store: Store, group_rows: int, *, seconds: float, rooms: int) -> Commits:
-    """Append groups for ``seconds``, one in flight."""
-    data = os.urandom(ROW_BYTES)
-    times_ms: list[float] = []
-    rows = 0
-    started = time.perf_counter()
-    while (begun := time.perf_counter()) - started < seconds:
-        group = [Append(f"bench-{(rows + n) % rooms:06}", data, ("bench",)) for n in range(group_rows)]
-        await store.append(group)
-        times_ms.append((time.perf_counter() - begun) * 1000)
-        rows += group_rows
-    elapsed = time.perf_counter() - started
-    times_ms.sort()
-    return Commits(
-        group_rows,
-        rows / elapsed,
-        _percentile(times_ms, 0.50),
-        _percentile(times_ms, 0.99),
-        times_ms[-1],
-    )
-
-
-async def measure_loads(store: Store, *, repeats: int) -> dict[str, float]:
-    """The median time in milliseconds to load rooms of several kinds."""
-    await store.append([Append("load-500-rows", os.urandom(ROW_BYTES)) for _ in range(COMPACT_ROWS)])
-    for name, size in (("load-100-KB", 100_000), ("load-1-MiB", MIB), ("load-20-MiB", 20 * MIB)):
-        (row,) = await store.append([Append(name, b"")])
-        await store.compact(name, Snapshot(os.urandom(size)), [row.id])
-    medians: dict[str, float] = {}
-    for name in ("load-500-rows", "load-100-KB", "load-1-MiB", "load-20-MiB"):
-        times_ms: list[float] = []
-        for _ in range(repeats):
-            begun = time.perf_counter()
-            await store.load(name)
-            times_ms.append((time.perf_counter() - begun) * 1000)
-        medians[name.removeprefix("load-")] = _percentile(sorted(times_ms), 0.5)
-    for name in ("load-500-rows", "load-100-KB", "load-1-MiB", "load-20-MiB"):
-        await store.delete(name)
-        await store.restore_name(name)
-    return medians
-
-
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-async def bench(url: str, *, seconds: float, rooms: int) -> None:
-    """Measure one store and print what came out."""
-    store = open_store(url)
-    await store.open()
-    try:
-        out(
-            f"\n{url.partition('@')[2] or url}: {ROW_BYTES}-byte rows over {rooms} rooms, one group in flight"
-        )
-        out(f"{'group':>8} {'rows/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}")
-        for group_rows in GROUP_SIZES:
-            got = await measure_commits(store, group_rows, seconds=seconds, rooms=rooms)
-            times = f"{got.p50_ms:>8.2f} {got.p99_ms:>8.2f} {got.max_ms:>8.2f}"
-            out(f"{got.group_rows:>8} {got.rows_per_s:>10.0f} {times}")
-        for name, median_ms in (await measure_loads(store, repeats=15)).items():
-            out(f"load {name:>12}: {median_ms:8.2f} ms (median)")
-    finally:
-        await _clean(store)
-        await store.close()
+@contextlib.asynccontextmanager
+async def opened(name: str) -> AsyncIterator[Store]:
+    """The store of that name, open, with nothing of ours left in it afterwards."""
+    async with contextlib.AsyncExitStack() as exits:
+        if name == "sqlite":
+            folder = exits.enter_context(tempfile.TemporaryDirectory(prefix="bench-store-", dir=HERE))
+            url = f"sqlite:///{folder}/bench.sqlite3"
+        elif name == "postgresql":
+            server = await asyncio.to_thread(PostgresServer.start)
+            exits.callback(server.stop)
+            database = await server.create_database()
+            exits.push_async_callback(server.drop_database, database)
+            url = server.database_dsn(database)
+        else:
+            url = f"{name}:" if name == "memory" else name
+        store = open_store(url)
+        await store.open()
+        exits.push_async_callback(store.close)
+        if name not in STORES:
+            exits.push_async_callback(_clean, store)
+        yield store
 
 
 async def _clean(store: Store) -> None:
@@ -112,29 +71,84 @@ async def _clean(store: Store) -> None:
             await store.restore_name(info.room)
 
 
-def out(line: str) -> None:
-    """One line for whoever watches."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+async def measure_commits(
+    names: Sequence[str], *, seconds: float, repeats: int, tell: Tell
+) -> dict[str, list[offered.Outcome]]:
+    """Every store at every rate over every number of rooms. They take turns, so that they share the noise."""
+    runs: dict[tuple[str, int, int], list[offered.Outcome]] = {}
+    async with contextlib.AsyncExitStack() as exits:
+        stores = {name: await exits.enter_async_context(opened(name)) for name in names}
+        for number in range(repeats):
+            for rooms in ROOMS:
+                for per_s in RATES_PER_S:
+                    for name, store in stores.items():
+                        tell(f"run {number + 1} of {repeats}: {name}, {per_s} updates/s, {rooms} rooms")
+                        outcome = await offered.offer(store, per_s=per_s, rooms=rooms, seconds=seconds)
+                        runs.setdefault((name, rooms, per_s), []).append(outcome)
+    return {
+        name: [offered.median(found) for (owner, *_), found in runs.items() if owner == name]
+        for name in names
+    }
+
+
+async def measure_openings(
+    names: Sequence[str], documents: Sequence[opening.Document], *, repeats: int, tell: Tell
+) -> dict[str, list[opening.Opening]]:
+    """Every document on every store."""
+    found: dict[str, list[opening.Opening]] = {}
+    for name in names:
+        async with opened(name) as store:
+            for document in documents:
+                tell(f"opening: {name}, {document.name}")
+                found.setdefault(name, []).append(await opening.measure(store, document, repeats=repeats))
+    return found
+
+
+async def bench(arguments: argparse.Namespace, tell: Tell) -> Measured:
+    """All of it."""
+    names = arguments.stores or list(STORES)
+    tell("making documents")
+    documents = opening.documents()
+    return Measured(
+        machine(),
+        await measure_commits(names, seconds=arguments.seconds, repeats=arguments.repeats, tell=tell),
+        await measure_openings(names, documents, repeats=OPENING_REPEATS, tell=tell),
+        await measure_pasts(tell),
+    )
+
+
+async def measure_pasts(tell: Tell) -> list[past.PastSize]:
+    """Every session at hand. The sizes are the same on every store."""
+    sizes = []
+    for session, edits in past.sessions():
+        tell(f"history: {session}")
+        sizes.append(await past.measure(session, edits))
+    return sizes
 
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m bench.store", description="How fast a store commits.")
-    parser.add_argument("urls", nargs="*", default=["sqlite"], help="addresses of stores; default: sqlite")
-    parser.add_argument("--seconds", type=float, default=3.0, help="time for each group size (default 3)")
+    parser = argparse.ArgumentParser(prog="python -m bench.store", description="How fast a store saves.")
+    parser.add_argument("stores", nargs="*", help=f"default: {' '.join(STORES)}")
+    parser.add_argument("--seconds", type=float, default=1.5, help="time of one run (default 1.5)")
     parser.add_argument(
-        "--rooms", type=int, default=ROOMS, help=f"rooms that the rows go to (default {ROOMS})"
+        "--repeats", type=int, default=3, help="runs of which the median is taken (default 3)"
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-store-", dir=".") as folder:
-        for name in arguments.urls:
-            url = f"sqlite:///{Path(folder).absolute()}/bench.sqlite3" if name == "sqlite" else name
-            try:
-                asyncio.run(bench(url, seconds=arguments.seconds, rooms=arguments.rooms))
-            except StoreError as error:
-                out(f"error: {error}")
-                return 1
+
+    def tell(line: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            measured = runner.run(bench(arguments, tell))
+    except (StoreError, PostgresMissingError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(f"{tables(measured)}\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(asdict(measured), indent=2) + "\n")
     return 0
 
 
