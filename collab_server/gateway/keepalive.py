@@ -54,6 +54,8 @@ class Keepalive(Generic[W]):
         self._slots: list[set[W]] = [set() for _ in range(math.ceil(turn_s / self.tick_s))]
         self._at = 0
         self._pinged: deque[tuple[float, list[W]]] = deque()
+        self._awaited: dict[W, float] = {}
+        """Until when an answer to a ping has time; whoever was heard since is not in here."""
 
     def __len__(self) -> int:
         return sum(len(slot) for slot in self._slots)
@@ -69,26 +71,33 @@ class Keepalive(Generic[W]):
     def discard(self, socket: W) -> None:
         """Watch it no more."""
         self._slot_of(socket).discard(socket)
+        self._awaited.pop(socket, None)
 
     def tick(self, now: float) -> None:
         """Judge who was pinged ``pong_timeout_s`` ago, then visit the next slot."""
         while self._pinged and self._pinged[0][0] <= now:
-            for socket in self._pinged.popleft()[1]:
-                self._judge(socket, now)
+            due, sockets = self._pinged.popleft()
+            for socket in sockets:
+                # A visit since may have heard it, and have pinged it once more.
+                if self._awaited.get(socket) == due:
+                    del self._awaited[socket]
+                    self._judge(socket, now)
         self._at = (self._at + 1) % len(self._slots)
         pinged = [socket for socket in list(self._slots[self._at]) if self._visit(socket, now)]
         if pinged:
-            self._pinged.append((now + self._pong_timeout_s, pinged))
+            due = now + self._pong_timeout_s
+            self._pinged.append((due, pinged))
+            self._awaited.update(dict.fromkeys(pinged, due))
 
     def _slot_of(self, socket: W) -> set[W]:
         # The address of an object is a good enough hash, and costs the socket no memory.
         return self._slots[(id(socket) >> 5) % len(self._slots)]
 
     def _judge(self, socket: W, now: float) -> None:
-        if socket in self._slot_of(socket) and socket.is_reading() and not socket.take_heard(now):
+        if socket.is_reading() and not socket.take_heard(now):
             socket.give_up(SilentError("no answer to a ping"))
 
-    def _visit(self, socket: Watched, now: float) -> bool:
+    def _visit(self, socket: W, now: float) -> bool:
         """Whether it was pinged and is to be judged."""
         if self._stall_timeout_s and socket.stalled_s(now) >= self._stall_timeout_s:
             socket.give_up(BusyError("reads too slowly"))
@@ -96,10 +105,12 @@ class Keepalive(Generic[W]):
         if not socket.is_reading():
             return False
         has_spoken = socket.take_heard(now)
+        if has_spoken:
+            self._awaited.pop(socket, None)
         if self._idle_timeout_s and socket.data_age_s(now) >= self._idle_timeout_s:
             socket.give_up(SilentError("no message for too long"))
             return False
-        if has_spoken or not self._pings:
+        if has_spoken or not self._pings or socket in self._awaited:
             return False
         socket.ping()
         return True

@@ -131,3 +131,21 @@ def test_all_are_listed_even_while_they_leave() -> None:
         wheel.discard(peer)
         found.add(peer)
     assert found == peers
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TransportSettings(ping_interval_s=0.1, pong_timeout_s=1.0),
+        TransportSettings(stall_timeout_s=3.0),
+        TransportSettings(idle_timeout_s=0, ping_interval_s=5.0, pong_timeout_s=60.0),
+    ],
+)
+def test_a_wheel_that_turns_faster_than_an_answer_may_take_judges_right(settings: TransportSettings) -> None:
+    healthy, vanished = Peer(), Peer(answers=False)
+    wheel: Keepalive[Peer] = Keepalive(settings)
+    run(wheel, healthy, vanished, until_s=200)
+    assert not [at for at, _ in healthy.ended if at < (settings.idle_timeout_s or 1000)]
+    assert vanished.ended[0][0] <= 10 + settings.ping_interval_s * 2 + settings.pong_timeout_s
+    wheel.discard(vanished)
+    assert vanished not in wheel._awaited
