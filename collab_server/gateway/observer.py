@@ -11,11 +11,14 @@ class TransportObserver(Protocol):
     def opened(self) -> None:
         """A socket was opened."""
 
-    def closed(self, code: int, *, clean: bool) -> None:
-        """A socket came to its end; exactly once for each ``opened``. 1006: without a close frame."""
+    def closed(self, code: int, *, clean: bool, by_server: bool) -> None:
+        """A socket came to its end; exactly once for each ``opened``. 1006: without a close frame.
+
+        ``clean``: a close frame came from the peer. ``by_server``: the end began here.
+        """
 
     def refused(self, status: int) -> None:
-        """A request head was answered with an HTTP error (0: it took too long and got no answer)."""
+        """A request was answered with an HTTP error, or let in to be told a close code (1012, 1013)."""
 
     def received(self, size_bytes: int) -> None:
         """A whole data message came in; its size after joining and inflating."""
@@ -30,7 +33,7 @@ class NullObserver:
     def opened(self) -> None:
         """Nothing."""
 
-    def closed(self, code: int, *, clean: bool) -> None:
+    def closed(self, code: int, *, clean: bool, by_server: bool) -> None:
         """Nothing."""
 
     def refused(self, status: int) -> None:

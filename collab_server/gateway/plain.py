@@ -15,6 +15,7 @@ import structlog
 
 from collab_server.access.limits import Pace
 from collab_server.errors import (
+    CloseCode,
     FloodError,
     MalformedError,
     PeerError,
@@ -26,7 +27,7 @@ from collab_server.gateway.websocket import Socket
 from collab_server.hosting.host import Host
 from collab_server.hosting.registry import Registry
 from collab_server.room.member import Member
-from collab_server.telemetry.metrics import Kind, Metrics
+from collab_server.telemetry.metrics import Kind, Metrics, Refusal
 from collab_server.wire import sync
 from collab_server.wire.awareness import EMPTY_PAYLOAD
 from collab_server.wire.frame import Frame
@@ -166,7 +167,11 @@ class PlainSession:
         """Start to open the room; what arrives meanwhile waits, in the kernel as far as possible."""
         self._socket = socket
         gateway = self._gateway
-        self._room = room_name(self.request.path, gateway.settings.room_name_bytes_max)
+        try:
+            self._room = room_name(self.request.path, gateway.settings.room_name_bytes_max)
+        except MalformedError:
+            gateway.metrics.count_refused(Refusal.ROOM_NAME)
+            raise
         gateway.sessions.add(self)
         gateway.silent[self] = gateway.clock()
         socket.pause_reading()
@@ -198,6 +203,8 @@ class PlainSession:
                 if not self._closed and not self._held_back:
                     socket.resume_reading()
         except PeerError as error:
+            if self._host is None and error.close_code in _REFUSALS:
+                self._gateway.metrics.count_refused(_REFUSALS[error.close_code])
             self.close(error)
         except Exception:  # whatever it is, a socket that is never read again must not stay
             log.exception("a session could not enter its room")
@@ -268,6 +275,7 @@ class PlainSession:
         """Send an empty awareness frame if nothing was sent since the last turn."""
         if not self._sent and self._host is not None and not self._is_full:
             self.send(_KEEPALIVE)
+            self._gateway.metrics.sent[Kind.KEEPALIVE].add(len(EMPTY_PAYLOAD))
         self._sent = False
 
     # -- inside
@@ -324,4 +332,10 @@ class PlainSession:
                 received[Kind.UNKNOWN].add(size_bytes)
 
 
+# What is over a bound is counted where the bound is.
+_REFUSALS = {
+    CloseCode.SERVICE_RESTART: Refusal.DRAINING,
+    CloseCode.DELETED: Refusal.DELETED,
+    CloseCode.STORE_UNAVAILABLE: Refusal.STORE,
+}
 _KEEPALIVE = PLAIN.awareness(EMPTY_PAYLOAD)

@@ -139,8 +139,10 @@ class WebSocketServer:
 
     def _make_handler(self, request: Request) -> SocketHandler:
         if self._leaving is not None:
+            self.observer.refused(self._leaving.close_code.value)
             return _Refused(self._leaving)
         if len(self.keepalive) >= self.settings.connections_max:
+            self.observer.refused(CloseCode.OVERLOADED.value)
             return _Refused(BusyError("too many connections"))
         try:
             return self._handler_factory(request)

@@ -281,7 +281,7 @@ class Socket(WSListener):
         if self._state is not _State.OPEN:
             if self._state is _State.CLOSING and frame.msg_type is _CLOSE:
                 self._end_reading()
-                self._finish(self._code, clean=True)
+                self._finish(self._code, clean=True, by_server=True)
             return
         try:
             self._receive(frame)
@@ -323,6 +323,7 @@ class Socket(WSListener):
 
     def lost(self) -> None:
         """The TCP connection is gone; called once."""
+        by_server = self._state is not _State.OPEN
         self._state = _State.ENDED
         if self._close_timer is not None:
             self._close_timer.cancel()
@@ -330,7 +331,7 @@ class Socket(WSListener):
         self._drop_parser()
         self._joiner = None
         self._home.forget(self)
-        self._finish(self._code, clean=False)
+        self._finish(self._code, clean=False, by_server=by_server)
 
     def _receive(self, frame: WSFrame) -> None:
         kind = frame.msg_type
@@ -382,7 +383,7 @@ class Socket(WSListener):
         code, _ = rfc6455.decode_close(payload)
         self._write_close(code, "")
         self._end_reading()
-        self._finish(code, clean=True)
+        self._finish(code, clean=True, by_server=False)
 
     # -- the way out
 
@@ -411,7 +412,7 @@ class Socket(WSListener):
     def _overflow(self) -> None:
         """The peer reads too slowly. This may be inside a broadcast, so the handler hears of it later."""
         self.close(CloseCode.OVERLOADED, "reads too slowly")
-        self._home.loop.call_soon(self._finish, self._code, False)
+        self._home.loop.call_soon(self._finish, self._code, False, True)
 
     def _fail(self, code: int, reason: str) -> None:
         """Section 7.1.7: send a close frame, read no more frames, tell the handler."""
@@ -420,7 +421,7 @@ class Socket(WSListener):
         if self._state is _State.OPEN:
             self._write_close(code, reason)
         self._end_reading()
-        self._finish(self._code, clean=False)
+        self._finish(self._code, clean=False, by_server=True)
 
     def _end_reading(self) -> None:
         """Read no more frames; see ``Linger`` for what follows."""
@@ -442,11 +443,11 @@ class Socket(WSListener):
             loop, timeout_s = self._home.loop, self._home.settings.close_timeout_s
             self._close_timer = loop.call_later(timeout_s, self._transport.abort)
 
-    def _finish(self, code: int, clean: bool) -> None:  # call_soon hands it by position
+    def _finish(self, code: int, clean: bool, by_server: bool) -> None:  # call_soon hands it by position
         handler, self._handler = self._handler, None
         if handler is None:
             return
-        self._home.observer.closed(code, clean=clean)
+        self._home.observer.closed(code, clean=clean, by_server=by_server)
         try:
             handler.on_close(code, clean)
         except Exception:

@@ -22,7 +22,7 @@ from collab_server.hosting.peer import Peer
 from collab_server.hosting.settings import Ack, HostingSettings
 from collab_server.room.member import Member
 from collab_server.room.room import Flush, Room
-from collab_server.telemetry.metrics import Kind, Metrics
+from collab_server.telemetry.metrics import Kind, Metrics, Refusal
 from collab_server.wire.frame import Frame
 from collab_server.wire.sync import PLAIN
 from collab_server.ydoc.compaction import Compacted
@@ -79,6 +79,9 @@ class Host:
         self._on_ended = on_ended
         self._acks = Acks()
         self._held: dict[Member, _Held] = {}
+        self._shared_answer: tuple[bytes, object, Frame] | None = None
+        """The last long step 2, the key of its framing, and the frame of it."""
+        self._shared_until: asyncio.TimerHandle | None = None
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
 
@@ -87,13 +90,18 @@ class Host:
     def attach(self, peer: Peer) -> None:
         """Take a peer in and greet it: our step 1, and who is here. Raises PeerError if there is no place."""
         now = self._loop.time()
-        self.room.join(peer.member, now)
+        try:
+            self.room.join(peer.member, now)
+        except BusyError:
+            self._metrics.count_refused(Refusal.MEMBERS_MAX)
+            raise
         self.peers[peer.member] = peer
         state_vector, awareness = self.room.greeting(peer.member)
         framing = peer.member.framing
         peer.send(framing.step1(state_vector))
+        self._metrics.sent[Kind.SYNC_STEP_1].add(len(state_vector))
         if awareness is not None:
-            peer.send(framing.awareness(awareness))
+            self._send_awareness(peer, awareness)
         self._schedule()
 
     def detach(self, peer: Peer, *, goodbye: bool) -> None:
@@ -116,8 +124,7 @@ class Host:
         with self._breakable():
             self._flush_edits()
             answer = self.room.receive_step1(peer.member, state_vector, self._loop.time())
-            peer.send(peer.member.framing.step2(answer))
-            self._metrics.sent[Kind.SYNC_STEP_2].add(len(answer))
+            self._send_answer(peer, answer)
             self._schedule()
 
     def receive_update(self, peer: Peer, update: bytes, *, is_answer: bool = False) -> None:
@@ -145,11 +152,12 @@ class Host:
         """Answer with who is here."""
         payload = self.room.query_awareness()
         if payload is not None and peer.member not in self._held:
-            peer.send(peer.member.framing.awareness(payload))
+            self._send_awareness(peer, payload)
 
     def receive_sync_status(self, peer: Peer, payload: bytes) -> None:
         """Answer ``payload`` when all that the peer sent before is committed (or applied, where so set)."""
         frame = peer.member.framing.sync_status(payload)
+        self._metrics.sent[Kind.SYNC_STATUS].add(len(payload))
         if self._settings.ack is Ack.APPLIED or self._acks.is_settled:
             self._send_or_hold(peer.member, frame)
         else:
@@ -171,12 +179,13 @@ class Host:
         update, awareness = self.room.resume(peer.member, now)
         framing = peer.member.framing
         if held.state_vector is not None:
-            peer.send(framing.step2(self.room.receive_step1(peer.member, held.state_vector, now)))
+            self._send_answer(peer, self.room.receive_step1(peer.member, held.state_vector, now))
         elif update is not None:
             peer.send(framing.update(update))
             self._metrics.resyncs.inc()
+            self._metrics.sent[Kind.UPDATE].add(len(update))
         if awareness is not None:
-            peer.send(framing.awareness(awareness))
+            self._send_awareness(peer, awareness)
         for frame in held.frames:
             peer.send(frame)
         self._schedule()
@@ -237,6 +246,9 @@ class Host:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._shared_until is not None:
+            self._shared_until.cancel()
+            self._forget_answer()
         for peer in list(self.peers.values()):
             peer.close(error)
         self._on_ended(self)
@@ -326,7 +338,7 @@ class Host:
         # Presence goes first: what is said of it later is said to those that are not full, and an edit may
         # fill a socket.
         for member, nulls in flush.awareness_private:
-            self.peers[member].send(member.framing.awareness(nulls))
+            self._send_awareness(self.peers[member], nulls)
         if flush.awareness is not None:
             frames: dict[object, Frame] = {}
             for member in flush.awareness_recipients:
@@ -341,6 +353,29 @@ class Host:
             self._broadcast(flush, flush.update, sequence)
         for member, difference in flush.late:
             self.peers[member].send(member.framing.update(difference))
+            self._metrics.sent[Kind.UPDATE].add(len(difference))
+
+    def _send_answer(self, peer: Peer, answer: bytes) -> None:
+        """Send a step 2. Those who come for the same bytes within a second share one frame."""
+        framing = peer.member.framing
+        self._metrics.sent[Kind.SYNC_STEP_2].add(len(answer))
+        if len(answer) < _SHARED_FROM_BYTES:
+            peer.send(framing.step2(answer))
+            return
+        shared = self._shared_answer
+        if shared is None or shared[0] is not answer or shared[1] != framing.key:
+            shared = self._shared_answer = (answer, framing.key, framing.step2(answer))
+            if self._shared_until is not None:
+                self._shared_until.cancel()
+            self._shared_until = self._loop.call_later(_SHARED_FOR_S, self._forget_answer)
+        peer.send(shared[2])
+
+    def _forget_answer(self) -> None:
+        self._shared_answer = self._shared_until = None
+
+    def _send_awareness(self, peer: Peer, payload: bytes) -> None:
+        peer.send(peer.member.framing.awareness(payload))
+        self._metrics.sent[Kind.AWARENESS].add(len(payload))
 
     def _broadcast(self, flush: Flush, update: bytes, sequence: int) -> None:
         frames: dict[object, Frame] = {}
@@ -375,5 +410,9 @@ class Host:
         else:
             self.peers[member].close(BusyError("too slow to read its acknowledgements", CloseCode.OVERLOADED))
 
+
+_SHARED_FROM_BYTES = 16 * 1024
+_SHARED_FOR_S = 1.0
+"""A join storm is over before; a frame that is kept longer would double the memory of a quiet room."""
 
 _STORE_AWAY = BusyError("the store cannot take edits of this room now", CloseCode.STORE_UNAVAILABLE)

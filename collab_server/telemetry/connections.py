@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collab_server.errors import CloseCode
 from collab_server.telemetry.metrics import Metrics, Refusal
+
+_REFUSALS = {
+    CloseCode.SERVICE_RESTART.value: Refusal.DRAINING,
+    CloseCode.OVERLOADED.value: Refusal.CONNECTIONS_MAX,
+}
 
 
 class ConnectionCounts:
@@ -15,13 +21,13 @@ class ConnectionCounts:
         """A socket was opened."""
         self._metrics.accepted.inc()
 
-    def closed(self, code: int, *, clean: bool) -> None:
+    def closed(self, code: int, *, clean: bool, by_server: bool) -> None:
         """A socket came to its end."""
-        self._metrics.count_closed(code, by_server=clean)
+        self._metrics.count_closed(code, by_server=by_server)
 
     def refused(self, status: int) -> None:
-        """A request head was answered with an HTTP error."""
-        self._metrics.count_refused(Refusal.BAD_REQUEST)
+        """A request was answered with an HTTP error or with a close code."""
+        self._metrics.count_refused(_REFUSALS.get(status, Refusal.BAD_REQUEST))
 
     def received(self, size_bytes: int) -> None:
         """Counted by kind, by those who know the kind."""

@@ -372,7 +372,7 @@ async def test_many_sends_of_one_turn_arrive_in_order_and_whole() -> None:
 
 @on_both_loops
 async def test_a_peer_that_answers_pings_stays_and_a_silent_one_is_closed() -> None:
-    settings = TransportSettings(ping_interval_s=0.1, pong_timeout_s=0.1, close_timeout_s=0.1)
+    settings = TransportSettings(ping_interval_s=0.1, pong_timeout_s=1.0, close_timeout_s=0.1)
     owners = [Recorder(), Recorder()]
     ways = iter(owners)
     async with serve(lambda _: next(ways), settings) as running, connect(running.url):
@@ -403,7 +403,7 @@ async def test_a_peer_in_the_middle_of_a_long_frame_is_alive() -> None:
 
 @on_both_loops
 async def test_a_peer_that_answers_pings_but_never_speaks_is_closed_as_idle() -> None:
-    settings = TransportSettings(ping_interval_s=0.1, pong_timeout_s=0.1, idle_timeout_s=0.3)
+    settings = TransportSettings(ping_interval_s=0.1, pong_timeout_s=2.0, idle_timeout_s=0.3)
     owner = Recorder()
     async with serve(owner, settings) as running, connect(running.url) as client:
         with pytest.raises(ConnectionClosed):
@@ -455,8 +455,8 @@ async def test_what_happens_is_counted() -> None:
         def opened(self) -> None:
             self.seen.append("opened")
 
-        def closed(self, code: int, *, clean: bool) -> None:
-            self.seen.append((code, clean))
+        def closed(self, code: int, *, clean: bool, by_server: bool) -> None:
+            self.seen.append((code, clean, by_server))
 
         def refused(self, status: int) -> None:
             self.seen.append(status)
@@ -475,7 +475,7 @@ async def test_what_happens_is_counted() -> None:
         raw = await in_thread(lambda: RawSocket(running.port))
         await in_thread(lambda: raw.upgrade(Sec_WebSocket_Version="8"))
         raw.socket.close()
-    assert counts.seen == ["opened", ("in", 4), ("out", 4), (1000, True), 426]
+    assert counts.seen == ["opened", ("in", 4), ("out", 4), (1000, True, False), 426]
 
 
 @on_both_loops

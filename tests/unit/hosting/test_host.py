@@ -2,11 +2,14 @@ import asyncio
 
 import pytest
 
-from collab_server.errors import CloseCode, PeerError
+from collab_server.errors import BusyError, CloseCode, PeerError
 from collab_server.hosting.settings import Ack, HostingSettings, JournalSettings
 from collab_server.room.room import Room
+from collab_server.room.settings import RoomSettings
+from collab_server.telemetry.metrics import Kind
 from collab_server.wire import sync
 from collab_server.wire.awareness import AwarenessEntry, encode_awareness
+from collab_server.wire.frame import Frame
 from tests.unit.hosting.house import house, stored_text, until
 
 
@@ -191,3 +194,40 @@ async def test_presence_is_said_before_an_edit_that_fills_the_socket() -> None:
         ada.write("hello")
         await until(lambda: bob.got(sync.Update))
         assert [type(message) for message in bob.messages] == [sync.Awareness, sync.Update]
+
+
+async def test_those_who_come_for_a_long_document_in_the_same_moment_share_one_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with house() as home:
+        first = await home.enter("room")
+        first.write("x" * 100_000)
+        first.host.flush()
+        frames: list[Frame] = []
+        for _ in range(3):
+            joiner = await home.enter("room")
+            with monkeypatch.context() as patch:
+                patch.setattr(joiner, "send", frames.append)
+                first.host.receive_step1(joiner, b"\x00")
+        assert len({id(frame) for frame in frames}) == 1
+        first.write("y")
+        first.host.flush()
+        late = await home.enter("room")
+        assert str(late.text).endswith("y")
+
+
+async def test_what_is_sent_and_who_is_refused_is_counted_by_kind() -> None:
+    async with house(room_settings=RoomSettings(members_max=1)) as home:
+        client = await home.enter("room")
+        client.ask(b"saved?")
+        sent = home.metrics.sent
+        kinds = (Kind.SYNC_STEP_1, Kind.SYNC_STEP_2, Kind.SYNC_STATUS)
+        assert [sent[kind].messages for kind in kinds] == [1, 1, 1]
+        with pytest.raises(BusyError):
+            await home.enter("room")
+        assert (
+            home.metrics.registry.get_sample_value(
+                "collab_connections_refused_total", {"reason": "members_max"}
+            )
+            == 1
+        )
