@@ -46,10 +46,10 @@ class Playground:
         """The name of a room that no other test uses."""
         return f"trip-{_RUN}-{next(_room_numbers)}"
 
-    def play(self, scenario: str, *args: str, room: str | None = None) -> None:
-        """Run one scenario of ``playground.mjs``; what it asserts is part of the test."""
+    def play(self, scenario: str, *args: str, room: str | None = None, script: Path = _SCENARIOS) -> None:
+        """Run one scenario of ``playground.mjs`` or of another script; what it asserts is part of the test."""
         run_node(
-            _SCENARIOS,
+            script,
             scenario,
             _browser(),
             self.page_url,

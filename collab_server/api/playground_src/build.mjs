@@ -20,7 +20,7 @@ const { metafile } = await build({
   legalComments: 'none',
   metafile: true
 })
-await build({ absWorkingDir: here, entryPoints: { app: 'src/app.css' }, outdir: out, minify: true })
+await build({ absWorkingDir: here, entryPoints: { app: 'src/styles.css' }, outdir: out, bundle: true, minify: true })
 await cp(join(here, 'src', 'index.html'), join(out, 'index.html'))
 await writeFile(join(out, 'licences.txt'), await licences(Object.keys(metafile.inputs)))
 

@@ -92,7 +92,7 @@ class BudgetRow {
 }
 
 /** Another program's currency may be no currency: then its name stands behind the plain number. */
-function moneyFormat (currency) {
+export function moneyFormat (currency) {
   try {
     const format = new Intl.NumberFormat(undefined, { style: 'currency', currency, maximumFractionDigits: 2, minimumFractionDigits: 0 })
     return amount => format.format(amount)

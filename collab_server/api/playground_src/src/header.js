@@ -13,7 +13,7 @@ const STATES = {
 }
 
 export class Header {
-  constructor (root, { trip, connection, user, onrename }) {
+  constructor (root, { trip, connection, user, onrename, onhistory }) {
     this.trip = trip
     this.connection = connection
     this.others = []
@@ -35,6 +35,8 @@ export class Header {
         h('div', { class: 'bar-actions' },
           this.undo, this.redo,
           h('label', { class: 'switch', title: 'Cut this window off; edits go on here' }, this.offline, h('span', { class: 'switch-track' }), h('span', { class: 'switch-text' }, 'Work offline')),
+          h('button', { type: 'button', class: 'bar-button', 'data-testid': 'history', 'aria-haspopup': 'dialog', 'aria-label': 'History', title: 'History', onclick: onhistory },
+            icon('history'), h('span', { class: 'bar-button-text' }, 'History')),
           this.people, meMenu(user, onrename), shareMenu())),
       this.banner)
     this.render()

@@ -5,8 +5,8 @@ import { arrange, h, icon, iconButton, short } from './dom.js'
 import { textField } from './textfield.js'
 import { CURRENCIES, dayOf, number, STATUSES, TYPES } from './trip.js'
 
-const TYPE_NAMES = { hotel: 'Hotel', attraction: 'Sight', restaurant: 'Food', transport: 'Transport', free: 'Free time' }
-const STATUS_NAMES = { pending: 'To book', confirmed: 'Booked', cancelled: 'Cancelled' }
+export const TYPE_NAMES = { hotel: 'Hotel', attraction: 'Sight', restaurant: 'Food', transport: 'Transport', free: 'Free time' }
+export const STATUS_NAMES = { pending: 'To book', confirmed: 'Booked', cancelled: 'Cancelled' }
 
 export class ItineraryView {
   constructor (trip, fields, root) {

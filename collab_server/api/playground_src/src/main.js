@@ -4,10 +4,13 @@ import { BudgetView } from './budget.js'
 import { Connection } from './connection.js'
 import { Fields } from './fields.js'
 import { Header } from './header.js'
+import { HistoryClient } from './history/client.js'
+import { HistoryDrawer } from './history/drawer.js'
 import { ItineraryView } from './itinerary.js'
 import { loadUser, Presence } from './presence.js'
-import { rememberRoom, room, socketBase, socketParams } from './room.js'
+import { httpBase, rememberRoom, room, socketBase, socketParams } from './room.js'
 import { textField } from './textfield.js'
+import { Toast } from './toast.js'
 import { Trip } from './trip.js'
 
 const TITLE_REMEMBERED_MS = 1000
@@ -23,7 +26,16 @@ const connection = new Connection({
   doc, base: socketBase, room, params: socketParams, onchange: () => header?.render()
 })
 const fields = new Fields(trip, () => presence)
-header = new Header(byId('header'), { trip, connection, user, onrename: name => presence.rename(name) })
+const history = new HistoryDrawer({
+  client: new HistoryClient(httpBase, room, socketParams.auth),
+  connection,
+  doc,
+  toast: new Toast(byId('messages')),
+  people: () => presence?.everybody() ?? []
+})
+header = new Header(byId('header'), {
+  trip, connection, user, onrename: name => presence.rename(name), onhistory: () => history.open()
+})
 presence = new Presence(connection.awareness, user, others => {
   header.showOthers(others)
   fields.show(others)
@@ -58,8 +70,9 @@ addEventListener('keydown', event => {
   const key = event.key.toLowerCase()
   const redo = key === 'y' || (key === 'z' && event.shiftKey)
   if (!redo && key !== 'z') return
-  if (event.target.closest?.('#header') !== null && event.target.matches?.('input[type=text]')) return // not the document's
+  if (event.target.closest?.('#header, dialog') !== null && event.target.matches?.('input[type=text]')) return // not the document's
   event.preventDefault()
+  if (history.isOpen) return // what is behind the drawer stays
   if (redo) trip.undo.redo()
   else trip.undo.undo()
 })

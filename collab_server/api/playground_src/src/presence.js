@@ -11,6 +11,7 @@ const TYPING_EXPIRES_MS = 3000
 const IDLE_AFTER_MS = 5 * 60_000
 const TICK_MS = 1000
 const NAME_CHARACTERS_MAX = 32
+const ID_CHARACTERS_MAX = 200
 const COLOR = /^#[0-9a-f]{6}$/i
 const COLORS = ['#d6336c', '#7048e8', '#1971c2', '#0c8599', '#2f9e44', '#e8590c', '#9c36b5', '#c2255c', '#5f3dc4', '#087f5b']
 const FIRST = ['Quiet', 'Brave', 'Sunny', 'Swift', 'Merry', 'Gentle', 'Clever', 'Bold', 'Lucky', 'Kind']
@@ -75,6 +76,12 @@ export class Presence {
     this.#publish()
   }
 
+  /** Who is known here, this page's user first: `[{ client, id, name }]`. */
+  everybody () {
+    const you = { client: this.awareness.clientID, id: this.user.id, name: `${this.user.name} (you)` }
+    return [you, ...this.others.map(({ client, id, name }) => ({ client, id, name }))]
+  }
+
   #publish () {
     clearTimeout(this.timer)
     this.timer = null
@@ -113,6 +120,7 @@ export class Presence {
       const heardAt = this.awareness.meta.get(client)?.lastUpdated ?? 0
       others.push({
         client,
+        id: short(state.user?.id, ID_CHARACTERS_MAX),
         name: short(state.user?.name, NAME_CHARACTERS_MAX) || 'Somebody',
         color: COLOR.test(state.user?.color) ? state.user.color : COLORS[client % COLORS.length],
         status: short(state.status, 16) || 'online',

@@ -11,6 +11,9 @@ export const room = decode(location.hash.slice(1)) || query.get('room') || 'trip
 /** `ws(s)://host`, or what `?ws=` names while developing. */
 export const socketBase = query.get('ws') ?? `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}`
 
+/** The same server over HTTP. */
+export const httpBase = socketBase.replace(/^ws/, 'http')
+
 /** Query parameters of the socket: a token, where the server asks for one. */
 export const socketParams = query.has('auth') ? { auth: query.get('auth') } : {}
 

@@ -91,6 +91,7 @@ class TextBinding {
     this.startBefore = this.area.selectionStart
     if (event.inputType === 'historyUndo' || event.inputType === 'historyRedo') {
       event.preventDefault()
+      if (document.activeElement !== this.area) return // the browser's own undo goes back over all fields of the page
       if (event.inputType === 'historyUndo') this.trip.undo.undo()
       else this.trip.undo.redo()
     }
