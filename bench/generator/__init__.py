@@ -1,0 +1,1 @@
+"""One generator process: connections, their schedule, and the books of who got what."""

@@ -1,0 +1,132 @@
+"""One who comes for a moment: to fill a room before the run, and to read it after."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import pycrdt
+
+from bench.errors import BenchError
+from bench.generator import dialects
+from bench.generator.dialects import RoomDialect
+from bench.generator.ledger import read_state_vector
+from bench.generator.sources import open_socket
+from bench.generator.websocket import WebSocketClient, client_frame
+from bench.target import address_of
+
+_PATIENCE_S: Final = 60.0
+_RETRY_S: Final = 0.1
+
+
+class Visitor(WebSocketClient):
+    """A connection that gets the whole document."""
+
+    __slots__ = ("_dialect", "_query", "_url", "closed", "document")
+
+    def __init__(self, url: str, query: str, dialect: RoomDialect) -> None:
+        super().__init__()
+        self._url = url
+        self._query = query
+        self._dialect = dialect
+        loop = asyncio.get_running_loop()
+        self.document: asyncio.Future[bytes] = loop.create_future()
+        """The answer to step 1."""
+        self.closed: asyncio.Future[int] = loop.create_future()
+
+    def request_target(self) -> tuple[str, str]:
+        """Where the room is."""
+        host, port, path = address_of(self._url)
+        return f"{host}:{port}", self._dialect.target(path, self._query)
+
+    def on_open(self) -> None:
+        """Ask for the document."""
+        if self._dialect.greets:
+            self.send(self._dialect.hello())
+        else:
+            self.send(self._dialect.step1(dialects.EMPTY_STATE_VECTOR))
+
+    def on_message(self, message: bytes) -> None:
+        """Wait for the answer."""
+        try:
+            kind, payload = self._dialect.read(message)
+        except IndexError:
+            return
+        if kind == dialects.STEP_2 and not self.document.done():
+            self.document.set_result(payload)
+        elif kind == dialects.STEP_1:
+            self.send(self._dialect.step2(dialects.EMPTY_UPDATE))
+        elif kind == dialects.WELCOME:
+            self.send(self._dialect.step1(dialects.EMPTY_STATE_VECTOR))
+
+    def on_closed(self, code: int) -> None:
+        """Nothing more will come."""
+        if not self.document.done():
+            self.document.set_exception(ConnectionError(f"closed with {code}"))
+            self.document.exception()  # nobody may be waiting for it
+        if not self.closed.done():
+            self.closed.set_result(code)
+
+
+async def visit(url: str, query: str, dialect: RoomDialect) -> Visitor:
+    """Connect, and wait for the document. OSError (also TimeoutError) when there is none."""
+    host, port, _ = address_of(url)
+    loop = asyncio.get_running_loop()
+    sock = open_socket(None)
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await loop.sock_connect(sock, (host, port))
+            _, visitor = await loop.create_connection(lambda: Visitor(url, query, dialect), sock=sock)
+            await asyncio.shield(visitor.document)
+    except BaseException:
+        sock.close()
+        raise
+    return visitor
+
+
+async def leave(visitor: Visitor) -> None:
+    """Say goodbye, and wait until it is heard."""
+    visitor.close()
+    await visitor.closed
+
+
+async def read_document(url: str, query: str, dialect: RoomDialect) -> bytes:
+    """The whole document of a room, as a newcomer gets it. OSError when it does not come."""
+    visitor = await visit(url, query, dialect)
+    document = visitor.document.result()
+    await leave(visitor)
+    return document
+
+
+async def fill(url: str, query: str, dialect: RoomDialect, updates: list[bytes]) -> None:
+    """Write updates into a room, and wait until a newcomer is given them.
+
+    Raises:
+        BenchError: It does not come to that.
+    """
+    wanted: dict[int, int] = {}
+    for update in updates:
+        for client, clock in read_state_vector(pycrdt.get_state(update)):
+            wanted[client] = max(wanted.get(client, 0), clock)
+    try:
+        visitor = await visit(url, query, dialect)
+        for update in updates:
+            visitor.send_frame(client_frame(dialect.update(update)))
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            state = dict(read_state_vector(pycrdt.get_state(await read_document(url, query, dialect))))
+            if all(state.get(client, 0) >= clock for client, clock in wanted.items()):
+                break
+            if visitor.closed.done():
+                raise BenchError(
+                    f"the server closed the connection that fills a room: {visitor.closed.result()}"
+                )
+            if time.monotonic() > deadline:
+                raise BenchError(
+                    f"the server does not show what a room was filled with for {_PATIENCE_S:g} s"
+                )
+            await asyncio.sleep(_RETRY_S)
+        await leave(visitor)
+    except OSError as error:
+        raise BenchError(f"a room cannot be filled: {error}") from None
