@@ -1,4 +1,4 @@
-"""Where the peers are installed: a folder of the user's cache, filled once from npm and PyPI, outside of the project.
+"""Where the peers are installed: a folder of the user's cache, filled once from npm and PyPI.
 
 A folder is named by the hash of what it holds, filled under another name and renamed at the end: a folder of
 that name is complete. Two harnesses that start at once share one copy.
@@ -64,7 +64,7 @@ def python_of(packages: Sequence[str], timeout_s: float = INSTALL_TIMEOUT_S) -> 
     with _filling("python", text) as (folder, filling):
         if filling is not None:
             _run([sys.executable, "-m", "venv", str(filling)], filling, timeout_s)
-            # Run by module and not by script: the folder is renamed afterwards, and scripts hold its old name.
+            # By module, not by script: the folder is renamed afterwards, and scripts hold its old name.
             python = str(filling / "bin" / "python")
             command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
             _run(command, filling, timeout_s)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import collab_server
@@ -160,10 +161,12 @@ def _install_bun_relay(timeout_s: float) -> Installed:
         except (OSError, subprocess.TimeoutExpired):
             continue
         if done.returncode == 0:
-            bun = str(binary)
-            script = str(_SERVERS / "relay.mjs")
-            return Installed(done.stdout.strip(), lambda port: [bun, script, str(port)])
+            return Installed(done.stdout.strip(), partial(_bun_command, str(binary)))
     raise UnavailableError("Bun has no binary that runs on this machine")
+
+
+def _bun_command(bun: str, port: int) -> list[str]:
+    return [bun, str(_SERVERS / "relay.mjs"), str(port)]
 
 
 def _install_pycrdt(timeout_s: float) -> Installed:

@@ -1,4 +1,4 @@
-"""A server process for the time of a measurement: start, wait until it listens, end it and its children by pid."""
+"""A server process for the time of a measurement, ended with its children by pid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pycrdt-websocket behind uvicorn, as its documentation starts it. Runs with its own Python: pycrdt_server.py PORT."""
+"""pycrdt-websocket behind uvicorn, started by its own Python: pycrdt_server.py PORT."""
 
 from __future__ import annotations
 
