@@ -43,7 +43,7 @@ class NoticeReader:
             await asyncio.sleep(self._poll_s)
 
     async def _heed(self, notice: Notice) -> None:
-        host = self._registry.get(notice.room)
+        host = await self._registry.get_opened(notice.room)
         if host is None:
             return
         if notice.kind is NoticeKind.DELETED:
@@ -100,6 +100,7 @@ class StoreWatch:
             log.warning("store is away", reason=trouble) if trouble else log.info("store is back")
         if trouble is not None:
             self._metrics.count_store_error("ping")
+        self._metrics.store_up.set(trouble is None)
         self.trouble = trouble
 
 

@@ -69,6 +69,13 @@ class Registry:
         """The room if it is open on this node."""
         return self._hosts.get(room)
 
+    async def get_opened(self, room: str) -> Host | None:
+        """The room if it is open, or once it is if it is being opened now: it may have been read already."""
+        task = self._opening.get(room)
+        if task is not None:
+            await asyncio.wait([task])
+        return self._hosts.get(room)
+
     @asynccontextmanager
     async def opened(self, room: str) -> AsyncIterator[Host]:
         """The room, read from the store if need be; it is not evicted inside this block.
@@ -122,13 +129,14 @@ class Registry:
             await asyncio.wait([task])
             host = task.result()
             if not host.ended:
+                self._cancel_eviction(room)
                 return host
 
     def _opened(self, room: str, task: asyncio.Task[Host]) -> None:
         del self._opening[room]
-        if not task.cancelled():
-            # Those who waited have got it; if all of them have gone meanwhile, nobody is left to tell.
-            task.exception()
+        if not task.cancelled() and task.exception() is None:
+            # Those who waited take it next, and call this off. If all of them have gone meanwhile, it ends.
+            self._await_quiet(task.result())
 
     def _admit(self) -> None:
         if self._draining:

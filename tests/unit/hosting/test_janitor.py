@@ -86,9 +86,11 @@ async def test_a_store_that_would_not_take_a_write_is_trouble_until_it_does() ->
         fault = home.store.fail_before("ping")
         await watch.check()
         assert watch.trouble is not None
+        assert home.metrics.registry.get_sample_value("collab_store_up") == 0
         fault.clear()
         await watch.check()
         assert watch.trouble is None
+        assert home.metrics.registry.get_sample_value("collab_store_up") == 1
 
 
 async def test_a_store_that_does_not_answer_is_trouble() -> None:
@@ -98,3 +100,20 @@ async def test_a_store_that_does_not_answer_is_trouble() -> None:
         await watch.check()
         assert watch.trouble is not None
         fault.clear()
+
+
+async def test_a_notice_that_comes_while_its_room_is_being_opened_is_heeded() -> None:
+    async with house(EAGER) as home:
+        reader = notices(home)
+        async with running(reader.run()):
+            await until(lambda: reader._after is not None)
+            stall = home.store.stall("load", times=1, after=True)
+            joining = asyncio.create_task(home.enter("r"))
+            await stall.reached.wait()  # the room was read, and is not open yet
+            await home.store.append([Append("r", edit("imported"))])
+            await home.store.notify("r", NoticeKind.CHANGED)
+            seen = reader._after
+            await until(lambda: reader._after != seen)
+            stall.clear()
+            ada = await joining
+            await until(lambda: str(ada.text) == "imported")

@@ -189,3 +189,15 @@ async def test_deleting_sends_the_members_away_for_good() -> None:
         assert [error.close_code for error in ada.closed] == [CloseCode.DELETED]
         assert await refusal(home, "r") == CloseCode.DELETED
         assert not await home.documents.delete("r")
+
+
+async def test_a_room_that_nobody_waits_for_any_more_is_closed_again() -> None:
+    async with house(HostingSettings(room_quiet_evict_s=0.01)) as home:
+        stall = home.store.stall("load")
+        joining = asyncio.create_task(home.enter("r"))
+        await stall.reached.wait()
+        joining.cancel()
+        await asyncio.gather(joining, return_exceptions=True)
+        stall.clear()
+        await until(lambda: home.registry.get("r"))
+        await until(lambda: home.registry.get("r") is None)
