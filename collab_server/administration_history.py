@@ -133,7 +133,7 @@ async def _read(store: Store, room: str, version_id: str) -> bytes:
 
 @asynccontextmanager
 async def _pool(settings: Settings) -> AsyncIterator[ViewPool]:
-    pool = parts.archive_pool(settings)
+    pool = parts.patient_pool(settings)
     try:
         yield pool
     finally:

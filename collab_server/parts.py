@@ -18,8 +18,8 @@ from persistence.history import SegmentRule
 
 _COMPACTION_TIMEOUT_S = 300.0
 _COMPACTION_QUEUE_MAX = 64
-_ARCHIVE_TIMEOUT_S = 120.0
-_ARCHIVE_QUEUE_MAX = 4
+_PATIENT_TIMEOUT_S = 120.0
+_PATIENT_QUEUE_MAX = 16
 
 
 def bounds(settings: Settings) -> Bounds:
@@ -92,13 +92,13 @@ def archive_bounds(settings: Settings) -> ArchiveBounds:
     )
 
 
-def archive_pool(settings: Settings) -> ViewPool:
-    """A worker for archives, which may take long and hold up nobody who looks at a document."""
+def patient_pool(settings: Settings) -> ViewPool:
+    """A worker for restores and archives, which may take long and hold up nobody who looks at a document."""
     return ViewPool(
         1,
-        timeout_s=_ARCHIVE_TIMEOUT_S,
+        timeout_s=_PATIENT_TIMEOUT_S,
         memory_bytes_max=settings.view_memory_bytes_max,
-        queue_max=_ARCHIVE_QUEUE_MAX,
+        queue_max=_PATIENT_QUEUE_MAX,
     )
 
 

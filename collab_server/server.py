@@ -108,7 +108,7 @@ class Node:
             self._store, parts.journal(settings), metrics, clock=loop.time, random=random.random
         )
         history = parts.history(settings)
-        self._archives_pool = parts.archive_pool(settings)
+        self._patient = parts.patient_pool(settings)
         self._compactor = Compactor(self._store, self._compaction, bounds, hosting, metrics, history)
         self._registry = Registry(
             self._store,
@@ -137,6 +137,7 @@ class Node:
             self._journal,
             self._compactor,
             self._views,
+            self._patient,
             history,
             replica=self._replica,
             wall_clock_ms=_wall_clock_ms,
@@ -145,7 +146,7 @@ class Node:
         self._archives = Archives(
             self._store,
             self._history,
-            self._archives_pool,
+            self._patient,
             history,
             parts.archive_bounds(settings),
             replica=self._replica,
@@ -239,7 +240,7 @@ class Node:
         await self._end_tasks(saved=saved)
         await self._views.close()
         await self._compaction.close()
-        await self._archives_pool.close()
+        await self._patient.close()
         if self._replica is not None:
             await self._replica.close()
         await self._store.close()

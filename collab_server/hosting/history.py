@@ -64,6 +64,7 @@ class History:
         journal: Journal,
         compactor: Compactor,
         workers: Worker,
+        patient_workers: Worker,
         settings: HistorySettings,
         *,
         replica: Store | None = None,
@@ -76,6 +77,7 @@ class History:
         self._journal = journal
         self._compactor = compactor
         self._workers = workers
+        self._patient_workers = patient_workers
         self._settings = settings
         self._wall_clock_ms = wall_clock_ms
         self._random = random
@@ -210,7 +212,7 @@ class History:
         async with self._registry.opened(room) as host:
             live = host.encode()
             client = self._new_client(host.room.log.state_vector)
-            update = await self._workers.run(restore, live, target, client)
+            update = await self._patient_workers.run(restore, live, target, client)
             if update is None or not host.edit(update, author):
                 return False
             log.info("restored", room=room, version=version_id, at_ms=at_ms, bytes=len(update))

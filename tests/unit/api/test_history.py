@@ -271,7 +271,7 @@ async def test_a_restore_that_a_worker_fails_over_changes_nothing(
                 raise ViewError("it harmed itself")
             return function(*args)
 
-    home.history._workers = Failing()
+    home.history._patient_workers = Failing()
     answer = await api.post(f"{TRIP}/restore", json={"version": first})
     assert error_of(answer) == (500, "internal_error")
     assert str(ada.text) == "one two"

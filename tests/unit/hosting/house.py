@@ -160,6 +160,7 @@ async def house(
         journal,
         compactor,
         InPlace(),
+        InPlace(),
         history_settings,
         replica=replica,
         wall_clock_ms=wall_clock,

@@ -387,7 +387,7 @@ async def test_who_writes_while_a_restore_is_worked_out_loses_nothing() -> None:
                     ada.write("mine")
                 return result
 
-        home.history._workers = Meanwhile()
+        home.history._patient_workers = Meanwhile()
         await home.history.restore("r", version_id=version.id)
         assert str(ada.text) == "keep mine"
         assert await stored_text(home.store, "r") == "keep mine"
