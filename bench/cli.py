@@ -17,6 +17,9 @@ from typing import Any
 import click
 
 from bench.agent import Agent
+from bench.cli_capacity import capacity_command
+from bench.cli_compare import compare_command
+from bench.cli_report import report_command
 from bench.errors import BenchError
 from bench.progress import ProgressView
 from bench.result import save_result
@@ -207,6 +210,9 @@ async def _serve_agent(host: str, port: int, processes_max: int) -> None:
     await agent.serve()
 
 
+commands.add_command(report_command)
+commands.add_command(compare_command)
+commands.add_command(capacity_command)
 # Further commands are registered here: commands.add_command(...).
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def capacity_command(
     addresses = tuple(part.strip() for part in agents.split(",") if part.strip())
     if addresses and not url:
         raise BenchError("--agents: other machines cannot reach a server that is started here; give --url")
-    options = RunOptions(processes=processes, agents=addresses)
+    secret = os.environ.get("COLLAB_BENCH_SECRET", "")
+    options = RunOptions(processes=processes, agents=addresses, secret=secret)
     trials: list[dict[str, Any]] = []
     limits = Limits(p99_ms=p99_ms)
     measure = _Fresh(server) if not url else _Given(Target((url,), Dialect(dialect)))
