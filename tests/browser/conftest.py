@@ -47,7 +47,7 @@ class Playground:
         return f"trip-{_RUN}-{next(_room_numbers)}"
 
     def play(self, scenario: str, *args: str, room: str | None = None, script: Path = _SCENARIOS) -> None:
-        """Run one scenario of ``playground.mjs`` or of another script; what it asserts is part of the test."""
+        """Run one scenario, of ``playground.mjs`` if not told; what it asserts is part of the test."""
         run_node(
             script,
             scenario,

@@ -70,6 +70,7 @@ async function restore (page) {
 /** A trip with an old and a new version: `{ older, newer, hotel, ferry }`. */
 async function tripWithPast (a, b, keep = makeVersion) {
   await type(a, at(a, 'title'), 'Lisbon')
+  await type(a, at(a, 'description'), 'With four friends')
   await type(a, at(a, 'notes'), 'Bring good shoes')
   const hotel = await addItem(a, 1, 'Hotel', { type: 'hotel', cost: '640', booking_status: 'confirmed' })
   const ferry = await addItem(a, 2, 'Ferry', { type: 'transport' })
@@ -77,6 +78,7 @@ async function tripWithPast (a, b, keep = makeVersion) {
   const older = await keep(a, 'older')
   await until('the other has it', async () => await at(b, 'item').count() === 2 && await value(b, 'title') === 'Lisbon')
   await type(b, at(b, 'title'), ' and Porto')
+  await at(b, 'description').fill('With five friends')
   await at(b, 'notes').fill('Bring two shoes')
   await item(b, hotel, 'cost').fill('700')
   await b.locator(`[data-id="${ferry}"]`).getByTestId('item-delete').click()
@@ -97,7 +99,7 @@ await play({
     assert.ok(all.indexOf(older) > 0)
     assert.match(await text(a, 'versions'), /^TODAY /)
     const row = a.locator(`[data-testid=version][data-id="${newer}"]`)
-    assert.match((await row.innerText()).replace(/\s+/g, ' '), /^\d\d:\d\d just now the trip as it is · \d+ edits?$/)
+    assert.match((await row.innerText()).replace(/\s+/g, ' '), /^\d\d:\d\d(:\d\d)? just now the trip as it is · \d+ edits?$/)
     await choose(a, older)
     assert.equal(await text(a, 'preview-title'), 'Lisbon')
     assert.equal(await text(a, 'preview-notes'), 'Bring good shoes')
@@ -119,6 +121,7 @@ await play({
     await whatChanged(a)
     assert.equal(await text(a, 'changed-title'), 'TITLE Lisbon and Porto')
     assert.equal(await at(a, 'changed-title').locator('ins').innerText(), ' and Porto')
+    assert.deepEqual(await at(a, 'changed-description').locator('del, ins').allInnerTexts(), ['four', 'five'], 'words, not letters')
     assert.equal(await at(a, 'changed-notes').locator('del').innerText(), 'good')
     assert.equal(await at(a, 'changed-notes').locator('ins').innerText(), 'two')
     const lines = await at(a, 'changed-itinerary').getByTestId('change').evaluateAll(changes => changes.map(change => change.innerText.replace(/\s+/g, ' ').trim()))

@@ -5,10 +5,11 @@ const SHOWN_MS = 30_000
 
 export class Toast {
   constructor (root) {
-    this.element = h('div', { class: 'toast', role: 'status', 'data-testid': 'toast', hidden: true })
+    this.element = h('div', { class: 'toast', 'data-testid': 'toast', hidden: true })
     // Whoever is at it decides when it goes.
     for (const sign of ['pointerenter', 'focusin']) this.element.addEventListener(sign, () => clearTimeout(this.timer))
     for (const sign of ['pointerleave', 'focusout']) this.element.addEventListener(sign, () => this.#hideLater())
+    root.setAttribute('role', 'status') // there before its first message, or that would not be read out
     root.append(this.element)
   }
 

@@ -5,7 +5,7 @@
 import { h, icon, iconButton, short } from '../dom.js'
 import { ask, keepFocusInside } from './dialog.js'
 import { Detail } from './detail.js'
-import { clock, dayName, full, moment, relative } from './times.js'
+import { clock, clockWithSeconds, dayName, full, moment, relative } from './times.js'
 
 const RELATIVE_EVERY_MS = 20_000
 const NAME_CHARACTERS_MAX = 100
@@ -169,6 +169,8 @@ export class HistoryDrawer {
       groups.get(day).push(version)
     }
     const newest = this.versions[0]
+    const minutes = this.versions.filter(version => version.kind !== 'named').map(version => minuteOf(version))
+    this.sameMinute = new Set(minutes.filter((minute, index) => minutes[index + 1] === minute))
     this.list.replaceChildren(...[...groups].map(([day, versions], index) => h('section', { 'aria-labelledby': `history-day-${index}` },
       h('h3', { id: `history-day-${index}` }, day),
       h('ol', { class: 'versions' }, ...versions.map(version => h('li', {}, this.#row(version, version === newest)))))))
@@ -183,7 +185,7 @@ export class HistoryDrawer {
 
   #row (version, isNewest) {
     const named = version.kind === 'named'
-    const name = named ? short(version.name, 200) || 'Without a name' : clock(version.at_ms)
+    const name = named ? short(version.name, 200) || 'Without a name' : this.sameMinute.has(minuteOf(version)) ? clockWithSeconds(version.at_ms) : clock(version.at_ms)
     const authors = this.#authors(version)
     const facts = [
       named ? clock(version.at_ms) : isNewest ? 'the trip as it is' : null,
@@ -322,3 +324,5 @@ export class HistoryDrawer {
     this.opener?.focus()
   }
 }
+
+const minuteOf = version => Math.floor(version.at_ms / 60_000)

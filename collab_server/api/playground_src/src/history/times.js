@@ -2,6 +2,7 @@
 
 const LOCALE = navigator.languages.find(language => /^en\b/.test(language)) ?? 'en-GB'
 const CLOCK = new Intl.DateTimeFormat(LOCALE, { timeStyle: 'short' })
+const CLOCK_AND_SECONDS = new Intl.DateTimeFormat(LOCALE, { timeStyle: 'medium' })
 const FULL = new Intl.DateTimeFormat(LOCALE, { dateStyle: 'full', timeStyle: 'medium' })
 const DAY = new Intl.DateTimeFormat(LOCALE, { weekday: 'long', day: 'numeric', month: 'long' })
 const DAY_AND_YEAR = new Intl.DateTimeFormat(LOCALE, { weekday: 'short', day: 'numeric', month: 'long', year: 'numeric' })
@@ -10,6 +11,7 @@ const STEPS = [['year', 31_557_600], ['month', 2_629_800], ['week', 604_800], ['
 const JUST_NOW_S = 45
 
 export const clock = ms => CLOCK.format(ms)
+export const clockWithSeconds = ms => CLOCK_AND_SECONDS.format(ms)
 export const full = ms => FULL.format(ms)
 
 /** "Today", "Yesterday", "Thursday 12 November"; also what versions are grouped by. */
