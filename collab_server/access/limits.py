@@ -20,12 +20,12 @@ class Pace:
         self._strained_since = now
         self._strained_until = now - _BREATH_S
 
-    def take(self, now: float) -> float:
-        """Take one token, on credit if there is none; seconds until it is paid back, 0.0 within the rate."""
+    def take(self, now: float, amount: float = 1.0) -> float:
+        """Take tokens, on credit if there are none; seconds until it is paid back, 0.0 within the rate."""
         tokens = self._tokens + (now - self._updated_at) * self._rate_per_s
         self._updated_at = now
         tokens = min(tokens, self._burst)
-        self._tokens = tokens = tokens - 1.0
+        self._tokens = tokens = tokens - amount
         if tokens >= 0.0:
             return 0.0
         hold_back_s = -tokens / self._rate_per_s

@@ -6,6 +6,7 @@ Source: yjs/y-websocket ``src/y-websocket.js`` and yjs/y-protocols ``sync.js``, 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,12 +73,20 @@ class PlainGateway:
     """Makes a session for each socket, and looks after opening, silence and keep-alive."""
 
     def __init__(
-        self, registry: Registry, settings: PlainSettings, metrics: Metrics, *, clock: Callable[[], float]
+        self,
+        registry: Registry,
+        settings: PlainSettings,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """``clock`` is the event loop's; ``stopwatch`` goes on inside a turn of it. Both in seconds."""
         self.registry = registry
         self.settings = settings
         self.metrics = metrics
         self.clock = clock
+        self.stopwatch = stopwatch
         self.sessions: set[PlainSession] = set()
         self.silent: dict[PlainSession, float] = {}
         """Sessions that have not said anything yet, oldest first, with the time at which they came."""
@@ -224,7 +233,10 @@ class PlainSession:
                 raise TooBigError("too much before the room was open")
             self._waiting.append(data)
             return
-        self._receive(host, data)
+        if len(data) < _WEIGHED_FROM_BYTES:
+            self._receive(host, data)
+        else:
+            self._receive_weighed(host, data)
 
     def on_text(self, text: str) -> None:
         """Ignored: the dialect has no text frames, and y_crdt's JSON ping is harmless."""
@@ -280,11 +292,11 @@ class PlainSession:
 
     # -- inside
 
-    def _pace(self) -> None:
-        """Count one message. Who is too fast is read more slowly, and closed when that goes on."""
+    def _pace(self, amount: float = 1.0) -> None:
+        """Count a message. Who is too fast is read more slowly, and closed when that goes on."""
         gateway = self._gateway
         now = gateway.clock()
-        if self._rate.take(now) == 0.0:
+        if self._rate.take(now, amount) == 0.0:
             return
         if self._rate.strained_s(now) > gateway.settings.message_flood_max_s:
             raise FloodError("too many messages")
@@ -303,6 +315,14 @@ class PlainSession:
         self._held_back = False
         if self._host is not None:
             self._socket.resume_reading()
+
+    def _receive_weighed(self, host: Host, data: bytes) -> None:
+        """Take a large message, and count it as more than one if it made everybody else wait for long."""
+        began = self._gateway.stopwatch()
+        self._receive(host, data)
+        took_ms = (self._gateway.stopwatch() - began) * 1000
+        if took_ms > 1.0:
+            self._pace(took_ms * _MESSAGES_PER_MS)
 
     def _receive(self, host: Host, data: bytes) -> None:
         message = sync.decode(data)
@@ -338,4 +358,7 @@ _REFUSALS = {
     CloseCode.DELETED: Refusal.DELETED,
     CloseCode.STORE_UNAVAILABLE: Refusal.STORE,
 }
+_WEIGHED_FROM_BYTES = 16 * 1024
+_MESSAGES_PER_MS = 10
+"""What a millisecond of work counts as: at the default rate a connection gets a tenth of the node's time."""
 _KEEPALIVE = PLAIN.awareness(EMPTY_PAYLOAD)

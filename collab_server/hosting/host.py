@@ -174,30 +174,32 @@ class Host:
         held = self._held.pop(peer.member, None)
         if held is None:
             return
-        self._flush_edits()
-        now = self._loop.time()
-        update, awareness = self.room.resume(peer.member, now)
-        framing = peer.member.framing
-        if held.state_vector is not None:
-            self._send_answer(peer, self.room.receive_step1(peer.member, held.state_vector, now))
-        elif update is not None:
-            peer.send(framing.update(update))
-            self._metrics.resyncs.inc()
-            self._metrics.sent[Kind.UPDATE].add(len(update))
-        if awareness is not None:
-            self._send_awareness(peer, awareness)
-        for frame in held.frames:
-            peer.send(frame)
-        self._schedule()
+        with self._breakable():
+            self._flush_edits()
+            now = self._loop.time()
+            update, awareness = self.room.resume(peer.member, now)
+            # The difference goes last: it may fill the socket again, and nothing may come on top of that.
+            for frame in held.frames:
+                peer.send(frame)
+            if awareness is not None:
+                self._send_awareness(peer, awareness)
+            if held.state_vector is not None:
+                self._send_answer(peer, self.room.receive_step1(peer.member, held.state_vector, now))
+            elif update is not None:
+                peer.send(peer.member.framing.update(update))
+                self._metrics.resyncs.inc()
+                self._metrics.sent[Kind.UPDATE].add(len(update))
+            self._schedule()
 
     # -- what others do
 
     def receive_remote(self, updates: Iterable[bytes]) -> None:
         """Take updates that are stored already, and tell the peers what is new in them."""
-        now = self._loop.time()
-        for update in updates:
-            self.room.receive_remote(update, now)
-        self._schedule()
+        with self._breakable():
+            now = self._loop.time()
+            for update in updates:
+                self.room.receive_remote(update, now)
+            self._schedule()
 
     def edit(self, update: bytes, author: str | None) -> bool:
         """Take an edit of the server's own making, and send and journal it at once. False if nothing is new.

@@ -125,7 +125,10 @@ class Janitor:
         """Walk until cancelled."""
         while True:
             await asyncio.sleep(1)
-            self.walk()
+            try:
+                self.walk()
+            except Exception:
+                log.exception("a turn of the janitor failed")
 
     def walk(self) -> None:
         """Look at every room once."""

@@ -13,6 +13,12 @@ def test_what_is_above_the_burst_is_held_back_until_the_credit_is_paid() -> None
     assert pace.take(0.4) == 0.0
 
 
+def test_a_heavy_message_takes_many_tokens() -> None:
+    pace = Pace(rate_per_s=10, burst=100, now=0.0)
+    assert pace.take(0.0, 90) == 0.0
+    assert pace.take(0.0, 30) == 2.0
+
+
 def test_tokens_do_not_gather_beyond_the_burst() -> None:
     pace = Pace(rate_per_s=10, burst=2, now=0.0)
     pace.take(1000.0)

@@ -200,3 +200,23 @@ async def test_a_room_that_is_deleted_while_somebody_joins_sends_it_away() -> No
         assert [code for code, _ in first_socket.closed] == [4404]
         await asyncio.sleep(0)
         assert home.registry.get("room") is None
+
+
+async def test_who_makes_everybody_wait_with_heavy_messages_is_read_more_slowly() -> None:
+    async with house() as home:
+        turns = iter(range(1000))
+        gateway = PlainGateway(
+            home.registry,
+            PlainSettings(message_rate_max_per_s=100, message_burst_max=1000),
+            home.metrics,
+            clock=lambda: 0.0,
+            stopwatch=lambda: next(turns) * 0.2,
+        )
+        session, socket = connect(gateway)
+        await until(lambda: not socket.is_paused)
+        session.on_binary(an_edit("short"))
+        assert not socket.is_paused
+        session.on_binary(an_edit("long" * 10_000))
+        assert socket.is_paused
+        session.on_close(1000, clean=True)
+        await gateway.close()

@@ -231,3 +231,16 @@ async def test_what_is_sent_and_who_is_refused_is_counted_by_kind() -> None:
             )
             == 1
         )
+
+
+async def test_nothing_is_sent_on_top_of_the_difference_for_a_socket_that_has_drained() -> None:
+    async with house() as home:
+        ada, bob = await home.enter("r"), await home.enter("r")
+        bob.host.peer_full(bob)
+        ada.host.receive_awareness(ada, encode_awareness([AwarenessEntry(ada.member.id, 1, "{}")]))
+        ada.write("hello")
+        await until(lambda: ada.host.is_saved)
+        bob.ask(b"1")
+        bob.messages.clear()
+        bob.host.peer_drained(bob)
+        assert [type(message) for message in bob.messages] == [sync.SyncStatus, sync.Awareness, sync.Update]
