@@ -19,6 +19,7 @@ import click
 from bench.agent import Agent
 from bench.cli_capacity import capacity_command
 from bench.cli_compare import compare_command
+from bench.cli_million import million_command
 from bench.cli_report import report_command
 from bench.errors import BenchError
 from bench.progress import ProgressView
@@ -213,6 +214,7 @@ async def _serve_agent(host: str, port: int, processes_max: int) -> None:
 commands.add_command(report_command)
 commands.add_command(compare_command)
 commands.add_command(capacity_command)
+commands.add_command(million_command)
 # Further commands are registered here: commands.add_command(...).
 
 if __name__ == "__main__":
