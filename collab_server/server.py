@@ -22,7 +22,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from collab_server import parts
+from collab_server import openfiles, parts
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
 from collab_server.config import Addresses, Settings
@@ -179,6 +179,8 @@ class Node:
         """
         settings = self._settings
         self._on_broken = on_broken
+        if (told := openfiles.shortage(openfiles.raise_limit(), settings.connections_max)) is not None:
+            log.warning(told)
         public = _bind(settings.host, settings.port, "port")
         operations = _bind(settings.ops_host, settings.ops_port, "ops_port")
         try:
