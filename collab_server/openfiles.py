@@ -1,4 +1,4 @@
-"""How many files (and so sockets) the process may open: as many as it is allowed, and said when that is too few."""
+"""How many files, and so sockets, the process may open: all that it is allowed to."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def shortage(limit: int, connections_max: int) -> str | None:
         return None
     return (
         f"only {limit} files may be open, so connections end at about {max(0, limit - RESERVE)} and not at "
-        f"connections_max = {connections_max}; raise it with 'ulimit -n {connections_max + RESERVE}' or LimitNOFILE="
+        f"connections_max = {connections_max}; 'ulimit -n {connections_max + RESERVE}' or LimitNOFILE= raises it"
     )
