@@ -26,6 +26,6 @@ def shortage(limit: int, connections_max: int) -> str | None:
     if limit in (resource.RLIM_INFINITY, -1) or limit >= connections_max + RESERVE:
         return None
     return (
-        f"only {limit} files may be open, so connections end at about {max(0, limit - RESERVE)} and not at "
-        f"connections_max = {connections_max}; 'ulimit -n {connections_max + RESERVE}' or LimitNOFILE= raises it"
+        f"only {limit} files may be open, so connections end near {max(0, limit - RESERVE)} and not at "
+        f"connections_max = {connections_max}; raise it with 'ulimit -n {connections_max + RESERVE}'"
     )
