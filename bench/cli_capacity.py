@@ -111,10 +111,11 @@ def capacity_command(
 
 
 def told(found: Found, trials: list[dict[str, Any]], scale: int, unit: str, p99_ms: float, title: str) -> str:
-    """The answer as lines of text, with the medians of the runs that confirmed it."""
+    """The answer as lines of text, with the medians of the runs that held it."""
     where = found if scale == 1 else _scaled(found, scale)
     lines = [f"{title}, p99 <= {p99_ms:g} ms: {where.sentence(unit)}"]
-    at = [trial for trial in trials if found.load is not None and trial["load"] == found.load / scale]
+    held = [trial for trial in trials if trial["verdict"] == Verdict.HOLDS.value]
+    at = [trial for trial in held if found.load is not None and trial["load"] == found.load / scale]
     shown = (
         ("deliveries_per_s", "deliveries/s", 0),
         ("p50_ms", "p50 ms", 1),
