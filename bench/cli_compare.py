@@ -7,7 +7,6 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -162,13 +161,20 @@ class _Runner:
         self.last[f"{key} {case.key}"] = result
         if self._folder is not None:
             save_result(result, self._folder / f"{case.key}-{key}-{number + 1}.json")
-        summary = dict(result.summary())
-        click.echo(_in_short(summary, result, case), err=True)
-        return Run(summary, tuple(result.validity["reasons"]), tuple(result.failures))
+        run = run_of(result, case)
+        click.echo(_in_short(run, case), err=True)
+        return run
 
 
-def _in_short(summary: dict[str, Any], result: RunResult, case: Case) -> str:
-    verdict = "" if result.passed and result.is_valid else "  FAILED" if not result.passed else "  INVALID"
+def run_of(result: RunResult, case: Case) -> Run:
+    """What a result says to the table. A generator that was late has no bearing on idle memory."""
+    invalid = () if case.is_idle else tuple(result.validity["reasons"])
+    return Run(dict(result.summary()), invalid, tuple(result.failures))
+
+
+def _in_short(run: Run, case: Case) -> str:
+    summary = run.summary or {}
+    verdict = "  FAILED" if run.failures else "  INVALID" if run.invalid else ""
     if case.is_idle:
         per_connection = summary["server_bytes_per_connection"]
         return f"{(per_connection or 0) / 1024:.1f} KiB per connection{verdict}"

@@ -52,6 +52,15 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is there and not just a leftover that nobody has looked at."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in {"Z", "X"}  # dead, and only waiting for its parent to look
+
+
 def _clean_environment() -> dict[str, str]:
     """The environment without settings of our server that somebody has set for another purpose."""
     return {key: value for key, value in os.environ.items() if not key.startswith("COLLAB_")}
@@ -128,8 +137,11 @@ class ServerProcess:
         for pid in family:
             # Their parent is gone; a pid that another process got meanwhile is not of our folder.
             with contextlib.suppress(OSError):
-                if Path(f"/proc/{pid}/cwd").resolve() == self._folder:
+                if Path(f"/proc/{pid}/cwd").resolve() == self._folder.resolve():
                     os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while any(runs(pid) for pid in family) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> ServerProcess:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from bench.cli_compare import run_of
 from bench.compare import CASE_KEYS, IDLE, LOADED, Case, Run, Table, cases, cell, markdown, run_rounds, turns
 from bench.repeats import Repeats
+from tests.unit.bench.results import made_up
 
 CASE, DENSE, _ROOM, IDLERS = cases(["4", "dense", "10", "idle"], 5.0, 100)
 COST = next(figure for figure in LOADED if figure.name == "server_cpu_us_per_delivery")
@@ -94,3 +96,13 @@ def test_the_loads_are_those_that_were_asked_for() -> None:
 def test_a_range_is_not_shown_where_it_says_nothing() -> None:
     assert cell(Repeats((1.0, 1.0)), 1) == "1.0"
     assert cell(None, 1) == "-"
+
+
+def test_a_late_generator_spoils_latencies_but_not_idle_memory() -> None:
+    late = made_up(reasons=("sent late",))
+    assert run_of(late, CASE).invalid == ("sent late",)
+    assert run_of(late, IDLERS).is_valid
+
+
+def test_failures_of_a_run_reach_the_table() -> None:
+    assert run_of(made_up(failures=("2 were lost",)), IDLERS).failures == ("2 were lost",)
