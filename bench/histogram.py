@@ -50,14 +50,11 @@ def step_range(step: int) -> tuple[int, int]:
 class Histogram:
     """Counts by step; see the module."""
 
-    __slots__ = ("count", "counts", "max_us", "min_us")
+    __slots__ = ("count", "counts")
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
         self.counts: dict[int, int] = {}
         self.count = 0
-        self.max_us = 0
-        """The highest value of the highest step in use."""
-        self.min_us = 0
         if counts:
             self.add_steps(counts.items())
 
@@ -71,9 +68,6 @@ class Histogram:
         for step, count in steps:
             counts[step] = counts.get(step, 0) + count
             self.count += count
-        if counts:
-            self.max_us = step_range(max(counts))[1]
-            self.min_us = step_range(min(counts))[0]
 
     def add(self, other: Histogram) -> None:
         """Add another's counts."""
@@ -95,6 +89,16 @@ class Histogram:
             return 0.0
         limit = step_of(int(value_us))
         return sum(count for step, count in self.counts.items() if step > limit) / self.count
+
+    @property
+    def max_us(self) -> int:
+        """The highest value of the highest step in use; 0 when there is none."""
+        return step_range(max(self.counts))[1] if self.counts else 0
+
+    @property
+    def min_us(self) -> int:
+        """The lowest value of the lowest step in use; 0 when there is none."""
+        return step_range(min(self.counts))[0] if self.counts else 0
 
     @property
     def mean_us(self) -> float:

@@ -28,7 +28,7 @@ class Target:
     """``ws://host:port[/path]``; a room's name is appended. The clients of a room go round the addresses."""
     dialect: Dialect = Dialect.PLAIN
     pids: tuple[int, ...] = ()
-    """Server processes to watch, with their children; empty: who listens on the port, if it is this machine."""
+    """Server processes to watch, with their children; empty: who listens on the port, if it is here."""
     ops_url: str | None = None
     """``http://host:port`` with ``/metrics``, scraped once a second."""
     label: str = ""

@@ -8,6 +8,8 @@ from typing import Any
 
 import pycrdt
 
+from bench.generator.ledger import read_state_vector
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
@@ -29,8 +31,6 @@ class Content:
 
 def _entries(state: bytes) -> list[bytes]:
     # Each entry on its own: the order in which a state vector names its clients means nothing.
-    from bench.generator.ledger import read_state_vector  # noqa: PLC0415
-
     return [
         client.to_bytes(8, "big") + clock.to_bytes(8, "big") for client, clock in read_state_vector(state)
     ]

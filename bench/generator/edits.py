@@ -18,8 +18,8 @@ _WITH_ORIGIN: Final = bytes((0x80 | _TEXT,))
 _IN_ROOT: Final = bytes((_TEXT, 1))
 
 _SENTENCE: Final = (
-    "the ferry leaves at nine and the museum opens at ten so bring the tickets and a warm coat for the old town "
-    "where dinner is booked near the station ask for a room with a view of the harbour "
+    "the ferry leaves at nine and the museum opens at ten so bring the tickets and a warm coat for the old "
+    "town where dinner is booked near the station ask for a room with a view of the harbour "
 )
 
 CORPUS: Final = _SENTENCE * 40

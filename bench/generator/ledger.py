@@ -83,7 +83,7 @@ class RoomBooks:
         self.by_client: dict[int, Author] = {}
         self.cursors: dict[int, Cursor] = {}
         self.written: list[tuple[int, bytes]] = []
-        """The truth: every update of the room with its author's slot, in the order in which they were made."""
+        """The truth: every update of the room with its author's slot, in the order of writing."""
         self.delete_numbers: dict[tuple[int, int], int] = {}
         self.delete_dues: list[float] = []
         self.delete_stages: list[int] = []

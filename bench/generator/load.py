@@ -33,7 +33,11 @@ _LOOP_LAG_EVERY_S: Final = 0.02
 _SEED_CLIENT: Final = 4_000_000_000
 _SEED_UPDATE_BYTES: Final = 256 * 1024
 _FILLING_AT_ONCE: Final = 8
-_READING_AT_ONCE: Final = 16
+_REPLICAS_MIN: Final = 4
+"""Replicas of a room that are compared, whatever it costs."""
+_COMPLAINTS_MAX: Final = 5
+_SHARED_UPDATES_MAX: Final = 3
+_BYTES_PER_WORK: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,9 @@ class Share:
     room_prefix: str
     check_replicas_max: int
     """Replicas of this process that are compared at the end."""
-    check_updates_max: int = 400_000
-    """Updates that the comparison applies, all replicas together; it takes about 10 us for each."""
+    check_work_max: int = 400_000
+    """Updates that the comparison applies, all replicas together, a large one counting for several: 10 us
+    each. Past it only some replicas of a room are compared."""
     keep_bytes_max: int = 4 * 1024 * 1024
     """Longer messages are counted and not kept."""
     process: int = 0
@@ -97,10 +102,10 @@ class Load:
             raise BenchError("a bare relay has no documents: this scenario needs a server")
         session = self._session()
         mine = range(share.index, scenario.rooms, share.count)
+        allow_files(len(mine) * -(-scenario.clients // scenario.rooms))
         check_every = max(1, -(-len(mine) * scenario.clients_per_room // max(1, share.check_replicas_max)))
         for at, room in enumerate(mine):
             self._make_room(room, session, is_checked=at % check_every == 0 and share.check_replicas_max > 0)
-        allow_files(len(self.members))
         if document is not None and document.bytes:
             self._seeds = seed_updates(
                 _SEED_CLIENT, scenario.roots[0], document.bytes, document.piece_chars, _SEED_UPDATE_BYTES
@@ -358,38 +363,37 @@ class Load:
         }
 
     async def _compare(self) -> tuple[int, int, dict[str, int]]:
+        """How many replicas were compared, how many are not what was written, and which."""
         compared = unconverged = 0
         complaints: dict[str, int] = {}
-        budget = self.share.check_updates_max
+        budget = self.share.check_work_max
         for room, members in zip(self.rooms, self.by_room, strict=True):
             if not room.is_checked or not (room.authors or self._seeds):
                 continue
-            cost = sum(len(m.received_updates or ()) for m in members) + len(room.written) + len(self._seeds)
-            if cost > budget and compared:
-                continue
-            budget -= cost
-            roots = self.scenario.roots
-            truth = Content.of([*self._seeds, *(update for _, update in room.written)], roots)
-            replicas = [
+            if budget <= 0:
+                break
+            truth = [*self._seeds, *(update for _, update in room.written)]
+            replicas: list[tuple[str, list[bytes]]] = [("what was written", truth)]
+            newcomer = await self._newcomer(room.dialect)
+            if newcomer is not None:
+                replicas.append(("a newcomer", [newcomer]))
+            replicas += [
                 (f"client {member.rank}", [*member.received_updates, *member.own_updates()])
                 for member in members
                 if member.is_present and member.received_updates is not None and member.is_synced
             ]
-            newcomer = await self._newcomer(room.dialect)
-            if newcomer is not None:
-                replicas.append(("a newcomer", [newcomer]))
-            for who, updates in replicas:
+            contents = _Contents(self.scenario.roots)
+            wanted = contents.of(truth)
+            for number, (who, updates) in enumerate(replicas[1:]):
+                if contents.work > budget and number >= _REPLICAS_MIN:
+                    break
                 compared += 1
-                try:
-                    same = Content.of(updates, roots) == truth
-                except ValueError:
-                    same = False
-                if not same:
+                if contents.of(updates) != wanted:
                     unconverged += 1
-                    what = f"{who} of room {room.name} holds another document than was written"
-                    if len(complaints) < 5:
-                        complaints[what] = 1
+                    if len(complaints) < _COMPLAINTS_MAX:
+                        complaints[f"{who} of room {room.name} holds another document"] = 1
                 await asyncio.sleep(0)
+            budget -= contents.work
         return compared, unconverged, complaints
 
     async def _newcomer(self, dialect: RoomDialect) -> bytes | None:
@@ -399,6 +403,31 @@ class Load:
             return await read_document(self.target.urls[0], self.query, dialect)
         except OSError:
             return b"\x00\x00"  # no document is another document
+
+
+class _Contents:
+    """The contents of replicas. Those that got the very same bytes, as many joiners do, are one."""
+
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self._roots = roots
+        self._known: dict[tuple[int, ...], Content | None] = {}
+        self.work = 0
+
+    def of(self, updates: list[bytes]) -> Content | None:
+        """The content; None when it cannot be read."""
+        if len(updates) > _SHARED_UPDATES_MAX:
+            return self._build(updates)
+        key = tuple(id(update) for update in updates)
+        if key not in self._known:
+            self._known[key] = self._build(updates)
+        return self._known[key]
+
+    def _build(self, updates: list[bytes]) -> Content | None:
+        self.work += len(updates) + sum(len(update) for update in updates) // _BYTES_PER_WORK
+        try:
+            return Content.of(updates, self._roots)
+        except ValueError:
+            return None
 
 
 def _at_least_one(share: float, count: int) -> int:

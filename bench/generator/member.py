@@ -59,10 +59,10 @@ class Connection(WebSocketClient):
         if self.member is not None:
             self.member.received(message)
 
-    def on_large(self, beginning: bytes, size: int) -> None:
+    def on_large(self, size: int) -> None:
         """Too large to be kept."""
         if self.member is not None:
-            self.member.received_large(beginning)
+            self.member.received_large()
 
     def on_fragment(self, first: int, payload: bytes) -> None:
         """Join fragments; a text is no message of ours."""
@@ -87,9 +87,9 @@ class Member:
 
     __slots__ = (
         "_come_due", "_deletes", "_dice", "_has_come", "_history", "_is_first", "_is_introduced", "_is_timed",
-        "_leave_mark", "_opened_at", "_part", "_state_text", "_unsent", "author", "client", "connection", "cursor",
-        "is_away", "is_present", "is_synced", "knowledge", "load", "number", "rank", "received_updates", "room",
-        "tally", "typist",
+        "_leave_mark", "_opened_at", "_part", "_state_text", "_unsent", "author", "client", "connection",
+        "cursor", "is_away", "is_present", "is_synced", "knowledge", "load", "number", "rank",
+        "received_updates", "room", "tally", "typist",
     )  # fmt: skip
 
     def __init__(self, load: Load, room: RoomBooks, number: int, rank: int, client: int) -> None:
@@ -316,7 +316,7 @@ class Member:
         if is_answer:
             self._synced()
 
-    def received_large(self, _beginning: bytes) -> None:
+    def received_large(self) -> None:
         """A frame that is not kept; the only ones of this size are whole documents."""
         self.tally.frames_received += 1
         assert self.knowledge is not None  # noqa: S101

@@ -46,7 +46,7 @@ class WebSocketClient(asyncio.Protocol):
     """One connection. A subclass says what to do with what comes.
 
     ``on_message`` gets whole binary messages. One longer than ``keep_bytes_max`` is not kept: ``on_large``
-    gets its first bytes and its size, when all of it has come.
+    gets its size, when all of it has come.
     """
 
     __slots__ = (
@@ -62,7 +62,8 @@ class WebSocketClient(asyncio.Protocol):
         self._parts: list[bytes] | None = None
         self._have = 0
         self._want = 0
-        self._discarding = False
+        self._discarding = 0
+        """Size of the message that is not kept; 0 when there is none."""
         self._close_code = HANDSHAKE_FAILED
 
     # -- for the subclass
@@ -77,8 +78,8 @@ class WebSocketClient(asyncio.Protocol):
     def on_message(self, message: bytes) -> None:
         """A binary message."""
 
-    def on_large(self, beginning: bytes, size: int) -> None:
-        """A message over ``keep_bytes_max`` has come whole; here are its first bytes."""
+    def on_large(self, size: int) -> None:
+        """A message over ``keep_bytes_max`` has come, all of it."""
 
     def on_closed(self, code: int) -> None:
         """The connection is gone: a close code, 1006 without one, 0 when it never opened."""
@@ -144,8 +145,8 @@ class WebSocketClient(asyncio.Protocol):
                 # Only the end of it belongs to the frame that is thrown away.
                 rest = self._have - self._want
                 self._parts = None
-                self._discarding = False
-                self.on_large(parts[0], self._want)
+                size, self._discarding = self._discarding, 0
+                self.on_large(size)
                 if not rest:
                     return
                 data = data[len(data) - rest :]
@@ -193,7 +194,7 @@ class WebSocketClient(asyncio.Protocol):
                 start += wide
             end = start + length
             if end > size:
-                self._wait_for(data[at:], end - at, start - at, length)
+                self._wait_for(data[at:], end - at, length)
                 return
             first = data[at]
             if first == 0x82:
@@ -208,10 +209,10 @@ class WebSocketClient(asyncio.Protocol):
             # Even the header is not complete: two bytes more are the least that can help.
             self._parts, self._have, self._want = [rest], len(rest), len(rest) + 1
 
-    def _wait_for(self, rest: bytes, want: int, header_bytes: int, length: int) -> None:
+    def _wait_for(self, rest: bytes, want: int, length: int) -> None:
         self._have, self._want = len(rest), want
-        self._discarding = length > self.keep_bytes_max
-        self._parts = [rest[header_bytes : header_bytes + 32] if self._discarding else rest]
+        self._discarding = length if length > self.keep_bytes_max else 0
+        self._parts = [] if self._discarding else [rest]
 
     def _unusual(self, first: int, payload: bytes) -> bool:
         """A frame that is not a whole binary message; False when nothing may follow."""
