@@ -179,8 +179,6 @@ class Node:
         """
         settings = self._settings
         self._on_broken = on_broken
-        if (told := openfiles.shortage(openfiles.raise_limit(), settings.connections_max)) is not None:
-            log.warning(told)
         public = _bind(settings.host, settings.port, "port")
         operations = _bind(settings.ops_host, settings.ops_port, "ops_port")
         try:
@@ -215,6 +213,8 @@ class Node:
         await self._serve_web(operations_app(self._metrics, self), operations)
         settle_gc()
         self._started = True
+        if (told := openfiles.shortage(openfiles.raise_limit(), settings.connections_max)) is not None:
+            log.warning(told)
         log.info("started", http=addresses.http_url, operations=addresses.ops_url)
         return addresses
 
