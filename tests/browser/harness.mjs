@@ -76,7 +76,9 @@ export const shown = page => page.evaluate(() => {
     items: [...document.querySelectorAll('[data-testid=day]')].flatMap(day =>
       [...day.querySelectorAll('[data-testid=item]')].map(card => [day.dataset.day, ...['item-title', 'item-notes', 'item-time_slot',
         'item-type', 'item-booking_status', 'item-cost', 'item-currency'].map(id => field(card, id))])),
-    budget: [...document.querySelectorAll('[data-testid=budget-row]')].map(row => row.innerText.replace(/\s+/g, ' '))
+    // Without the names of those who are in a field: each page shows the others', never its own.
+    budget: [...document.querySelectorAll('[data-testid=budget-row]')].map(row => [...row.querySelectorAll('[data-testid=field-tag]')]
+      .reduce((text, tag) => text.replace(tag.innerText, ''), row.innerText).replace(/\s+/g, ' '))
   }
 })
 
