@@ -101,6 +101,8 @@ class Cumulative:
         at = bisect.bisect_right(self._counts, count) - 1
         line = self._lines[at]
         left = (count - self._counts[at]) / self._rate
+        if left <= 0:
+            return line.begin_s
         slope = (line.end - line.begin) / (line.end_s - line.begin_s)
         if abs(slope) < 1e-12:
             return line.begin_s + left / line.begin

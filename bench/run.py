@@ -15,7 +15,7 @@ import platform
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -131,6 +131,7 @@ class _LocalProcess:
         self.reader = process.stdout
         self._stdin = process.stdin
         self._process = process
+        self._is_closed = False
 
     @classmethod
     async def start(cls, name: str) -> _LocalProcess:
@@ -146,6 +147,9 @@ class _LocalProcess:
             self._stdin.write(json.dumps(line).encode() + b"\n")
 
     async def close(self) -> str:
+        if self._is_closed:
+            return ""
+        self._is_closed = True
         with contextlib.suppress(OSError):
             self._stdin.close()
         try:
@@ -194,6 +198,17 @@ class _RemoteProcess:
         return ""
 
 
+async def _together(waits: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all of them; when one fails, the others are given up, and its error is raised."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def child_environment() -> dict[str, str]:
     """The environment of a generator process: it finds the same ``bench`` as we did."""
     here = str(Path(__file__).resolve().parent.parent)
@@ -230,7 +245,7 @@ class _Run:
                 channel.write({"type": "go", **when})
             sampling = asyncio.create_task(self._sample())
             try:
-                await asyncio.gather(*(self._follow(channel) for channel in self.channels))
+                await _together(self._follow(channel) for channel in self.channels)
             finally:
                 sampling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -260,7 +275,7 @@ class _Run:
                 process=index,
             )
             channel.write(job_line(self.scenario, self.target, share))
-        await asyncio.gather(*(self._await_ready(channel) for channel in self.channels))
+        await _together(self._await_ready(channel) for channel in self.channels)
 
     async def _await_ready(self, channel: Channel) -> None:
         line = await self._line(channel, _READY_TIMEOUT_S)

@@ -22,7 +22,7 @@ from bench.generator.pacer import Pacer
 from bench.generator.replay import Part, Session, prepare, read_session
 from bench.generator.sources import allow_files, open_socket, source_address
 from bench.generator.tally import Tally
-from bench.generator.visitor import fill, read_document
+from bench.generator.visitor import Visitor, fill, leave, read_document
 from bench.profile import Cumulative, arrivals, client_lines, presence, rate_lines, stage_starts
 from bench.scenario import Scenario
 from bench.target import Dialect, Target, address_of, is_loopback
@@ -84,6 +84,7 @@ class Load:
         self._addresses = [address_of(url) for url in target.urls]
         self._connecting: set[asyncio.Task[None]] = set()
         self._seeds: list[bytes] = []
+        self._hosts: list[Visitor] = []
         loop = asyncio.get_running_loop()
         self._loop = loop
         self.pacer = Pacer(loop, self.tally)
@@ -110,7 +111,7 @@ class Load:
             self._seeds = seed_updates(
                 _SEED_CLIENT, scenario.roots[0], document.bytes, document.piece_chars, _SEED_UPDATE_BYTES
             )
-            await self._fill_rooms()
+            await self._fill_rooms(keeps_open=not document.rest_s)
             await asyncio.sleep(document.rest_s)
         self._schedule(session)
 
@@ -147,13 +148,21 @@ class Load:
         self.members += members
         self.by_room.append(members)
 
-    async def _fill_rooms(self) -> None:
-        """Write the document into all rooms, some at a time."""
+    async def _fill_rooms(self, *, keeps_open: bool) -> None:
+        """Write the document into all rooms, some at a time.
+
+        A server that keeps rooms in memory only forgets one that nobody is in: somebody stays until the first
+        stage is over.
+        """
         gate = asyncio.Semaphore(_FILLING_AT_ONCE)
 
         async def fill_one(room: RoomBooks) -> None:
             async with gate:
-                await fill(self.target.urls[0], self.query, room.dialect, self._seeds)
+                visitor = await fill(self.target.urls[0], self.query, room.dialect, self._seeds)
+                if keeps_open:
+                    self._hosts.append(visitor)
+                else:
+                    await leave(visitor)
 
         await asyncio.gather(*(fill_one(room) for room in self.rooms))
 
@@ -169,6 +178,12 @@ class Load:
         for members in self.by_room:
             self._schedule_room(members, rates, session)
         self._schedule_cuts()
+        self.pacer.add(iter((scenario.stages[0].duration_s,)), self._dismiss_hosts, is_timed=False)
+
+    def _dismiss_hosts(self, _due_s: float) -> None:
+        for visitor in self._hosts:
+            visitor.close()
+        self._hosts.clear()
 
     def _schedule_room(self, members: list[Member], rates: Any, session: Session | None) -> None:
         scenario = self.scenario
@@ -335,6 +350,7 @@ class Load:
         """Close the books, compare the replicas, and go."""
         self.is_over = True
         self.pacer.stop()
+        self._dismiss_hosts(0.0)
         for member in list(self.leaving):
             member.try_to_leave(must=True)
         awareness_lost = absent = 0

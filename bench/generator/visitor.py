@@ -99,8 +99,8 @@ async def read_document(url: str, query: str, dialect: RoomDialect) -> bytes:
     return document
 
 
-async def fill(url: str, query: str, dialect: RoomDialect, updates: list[bytes]) -> None:
-    """Write updates into a room, and wait until a newcomer is given them.
+async def fill(url: str, query: str, dialect: RoomDialect, updates: list[bytes]) -> Visitor:
+    """Write updates into a room, and wait until a newcomer is given them. Who wrote them stays for now.
 
     Raises:
         BenchError: It does not come to that.
@@ -127,6 +127,6 @@ async def fill(url: str, query: str, dialect: RoomDialect, updates: list[bytes])
                     f"the server does not show what a room was filled with for {_PATIENCE_S:g} s"
                 )
             await asyncio.sleep(_RETRY_S)
-        await leave(visitor)
+        return visitor
     except OSError as error:
         raise BenchError(f"a room cannot be filled: {error}") from None

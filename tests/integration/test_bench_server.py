@@ -215,7 +215,7 @@ def _unbuffered() -> dict[str, str]:
         ),
         (["run", "typing", "--url", "ws://127.0.0.1:1", "--agents", "nonsense"], "is not host:port"),
         (["run", "typing", "--url", "ws://127.0.0.1:1", "--replay", "nowhere.gz"], "nowhere.gz: "),
-        (["run", "join-storm", "--url", "ws://127.0.0.1:1"], "a room cannot be filled"),
+        (["run", "trip", "--url", "ws://127.0.0.1:1", "--processes", "2"], "a room cannot be filled"),
         (["run", "idle", "--url", "ws://127.0.0.1:1", "--clients", "90000000"], "open files"),
         (["run", "typing"], "Missing option '--url'"),
         (["walk"], "No such command 'walk'"),

@@ -58,6 +58,11 @@ def test_the_time_of_a_message_is_the_inverse_of_the_count() -> None:
     assert cumulative.time_at(cumulative.total) is None
 
 
+def test_the_first_message_of_a_ramp_from_nothing_is_due_at_its_beginning() -> None:
+    lines = rate_lines([Stage("ramp", 5, rate=0.0), Stage("warm-up", 5, rate=1.0)])
+    assert Cumulative(lines, 1.0).time_at(0.0) == 5.0
+
+
 def test_a_rate_of_zero_is_passed_over() -> None:
     stages = [Stage("a", 1, rate=1.0), Stage("b", 0, rate=0.0), Stage("c", 5), Stage("d", 0, rate=1.0)]
     cumulative = Cumulative(rate_lines([*stages, Stage("e", 1)]), 1.0)
