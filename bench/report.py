@@ -39,11 +39,20 @@ def report(results: Sequence[Result], title: str = "") -> str:
     if len(results) == 1:
         body += [_about(results[0]), *_run(results[0])]
     else:
-        body += [*_beside(results, names)]
-        for at, (name, result) in enumerate(zip(names, results, strict=True)):
-            body.append(f"<h2>{_key(at)}{escape(name)}</h2>")
-            body += [_about(result), *_run(result)]
+        # Runs of different loads do not compare: each load gets a table and drawings of its own.
+        for scenario in dict.fromkeys(_scenario(result) for result in results):
+            body += _group([result for result in results if _scenario(result) == scenario])
     return _page(title, "\n".join(body))
+
+
+def _group(results: Sequence[Result]) -> list[str]:
+    """The runs of one scenario."""
+    names = run_names(results)
+    parts = _beside(results, names) if len(results) > 1 else []
+    for at, (name, result) in enumerate(zip(names, results, strict=True)):
+        parts.append(f"<details><summary>{_key(at)}{escape(name)}: the whole run</summary>")
+        parts += [_about(result), *_run(result), "</details>"]
+    return parts
 
 
 def run_names(results: Sequence[Result]) -> list[str]:
@@ -359,7 +368,7 @@ def _beside(results: Sequence[Result], names: Sequence[str]) -> list[str]:
         _overlay(results, names, "Received by the clients", "MB/s", "bytes_received", scale=1e6),
     ]
     return [
-        "<h2>Side by side</h2>",
+        f"<h2>{escape(_scenario(results[0]))}: side by side</h2>",
         note,
         _table(head, rows),
         f'<div class="charts">{"".join(overlays)}</div>',

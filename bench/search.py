@@ -72,7 +72,7 @@ class Found:
         sure = f"held in {self.held} of {self.tried} runs"
         sure += f" (95 % sure that it holds in {self.sure_share:.0%} of runs or more)"
         above = f"; {self.fails_at:,} did not hold" if self.fails_at and not self.by_generator else ""
-        above = "; the generator, or the machine under both, could not do more" if self.by_generator else above
+        above = "; the generator or the machine could not do more" if self.by_generator else above
         early = "" if self.complete else "; the trials ran out before the search was done"
         return f"{least}{self.load:,} {unit}: {sure}{above}{early}"
 

@@ -86,6 +86,14 @@ def test_runs_side_by_side_have_ratios_to_the_first() -> None:
     assert text.count("Latency by percentile") == 3
 
 
+def test_runs_of_different_loads_are_not_put_into_one_table() -> None:
+    runs = [data(label, scenario=load) for load in ("typing", "dense") for label in ("ours", "theirs")]
+    page = _Page(report(runs))
+    headings = [text for text in page.text if text.endswith(": side by side")]
+    assert headings == ["typing: side by side", "dense: side by side"]
+    assert page.open == []
+
+
 def test_what_a_result_says_cannot_become_markup() -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     one = data(evil, scenario=evil, reasons=(evil,), failures=(evil,))
