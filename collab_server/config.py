@@ -105,6 +105,8 @@ class Settings(BaseModel):
     """How often the store is asked for deletions and imports that were made past this server."""
     ack: Ack = Ack.COMMITTED
     """When an edit is acknowledged: committed (in the store) or applied (faster; a crash may lose it)."""
+    commit_interval_ms: Milliseconds = 5
+    """The shortest time between two commits: a longer one costs less CPU, and acknowledgements come later."""
     journal_bytes_max: Size = Field(64 * MIB, ge=64 * KIB, le=16 * GIB)
     """Edits of all rooms that may wait for the store, in bytes; past it edits are refused with 4503."""
     room_buffered_bytes_max: Size = Field(10 * MIB, ge=4 * KIB, le=16 * GIB)

@@ -108,6 +108,7 @@ def journal(settings: Settings) -> JournalSettings:
         journal_bytes_max=settings.journal_bytes_max,
         room_journal_bytes_max=settings.room_buffered_bytes_max,
         stall_s=settings.store_timeout_s,
+        commit_interval_ms=settings.commit_interval_ms,
     )
 
 

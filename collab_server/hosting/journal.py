@@ -1,9 +1,10 @@
 """The group commit: what rooms write goes to the store in groups, and comes back as "committed".
 
-Self-clocked: one commit is in flight, whatever arrives meanwhile is the next group. A group that failed is
-tried again as it was, for ever, with jittered back-off: updates are idempotent, so a commit whose reply was
-lost does no harm. What waits is bounded in bytes, for the node and for each room; the rooms ask before they
-take an edit.
+Self-clocked: one commit is in flight, whatever arrives meanwhile is the next group. The first edit after
+quiet is committed at once; under load two commits begin at least ``commit_interval_ms`` apart, since each
+costs much the same however small it is. A group that failed is tried again as it was, for ever, with jittered
+back-off: updates are idempotent, so a commit whose reply was lost does no harm. What waits is bounded in
+bytes, for the node and for each room; the rooms ask before they take an edit.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Journal:
         self._closing = False
         self._sequence = 0
         self._released = 0
+        self._next_commit_at = 0.0
         self._bytes_waiting = 0
         self._failing: str | None = None
         self._commit_started_at: float | None = None
@@ -130,6 +132,10 @@ class Journal:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            pause_s = self._next_commit_at - self._clock()
+            if pause_s > 0 and not self._closing:
+                await asyncio.sleep(pause_s)
+            self._next_commit_at = self._clock() + self._settings.commit_interval_ms / 1000
             group = self._take_group()
             await self._commit(group)
             self._released = group[-1].sequence

@@ -186,3 +186,16 @@ async def test_closing_commits_what_is_left() -> None:
         journal.close()
         await journal.settle()
         assert room.committed[-1] == len(EDITS)
+
+
+async def test_commits_under_load_keep_their_distance_and_the_first_after_quiet_does_not_wait() -> None:
+    store, room = FaultyStore(MemoryStore()), Room("a")
+    loop = asyncio.get_running_loop()
+    async with running(store, JournalSettings(commit_interval_ms=50), loop.time) as journal:
+        journal.put(room, EDITS[0], [], 0)
+        await journal.settle()
+        for edit in EDITS[1:11]:
+            journal.put(room, edit, [], 0)
+            await asyncio.sleep(0)
+        await journal.settle()
+        assert room.committed == [1, 11]
