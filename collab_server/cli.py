@@ -354,19 +354,20 @@ def _read(file: str, bytes_max: int, setting: str = "room_bytes_max") -> bytes:
 
 @doc.command()
 @click.argument("room")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask, even at a terminal.")
 @_with_store
 def delete(config_file: str | None, store: str | None, room: str, yes: bool) -> None:
-    """Delete a document for good. Members who are connected are sent away."""
+    """Delete a document for good. Members who are connected are sent away.
+
+    A person at a terminal is asked first; a script is not.
+    """
     settings = _loaded(config_file, {"store": store}).settings
     from collab_server import administration as admin  # noqa: PLC0415 - see serve
 
     async def work() -> None:
         async with admin.opened_store(settings) as opened:
             stored = await admin.existing(opened, room)
-            if not yes:
-                if not sys.stdin.isatty():
-                    raise click.UsageError("add --yes to delete without being asked")
+            if not yes and sys.stdin.isatty():
                 click.confirm(f"Delete {_printable(room)} ({stored.bytes_total} bytes) for good?", abort=True)
             await admin.delete(opened, room)
 

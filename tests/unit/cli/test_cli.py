@@ -367,11 +367,26 @@ def test_a_deleted_document_is_gone_and_its_name_needs_a_word_to_be_used_again(s
     assert stored("show", "trip-1")[0] == 0
 
 
-def test_nothing_is_deleted_without_being_asked(stored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    code, _, error = stored("delete", "trip-1")
-    assert (code, error) == (2, "collab-server: add --yes to delete without being asked\n")
+class Terminal(io.StringIO):
+    """A person who has typed an answer."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_is_asked_before_a_document_is_deleted(stored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert stored("delete", "trip-1")[0] != 0
     assert stored("show", "trip-1")[0] == 0
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert stored("delete", "trip-1")[0] == 0
+    assert stored("show", "trip-1")[0] == 1
+
+
+def test_a_script_is_not_asked(stored: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert stored("delete", "trip-1")[1] == "deleted trip-1\n"
+    assert stored("show", "trip-1")[0] == 1
 
 
 async def test_servers_hear_of_imports_and_deletions(tmp_path: Path) -> None:
