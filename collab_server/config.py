@@ -101,6 +101,8 @@ class Settings(BaseModel):
     """Where documents are kept: sqlite:///PATH (relative; four slashes for an absolute path) or memory:"""
     store_timeout_s: Seconds = 10.0
     """How long one call of the store may take before it counts as failed."""
+    store_failures_until_unready: int = Field(1, ge=1, le=1000)
+    """Failed commits, or pings, in a row that turn /ready red; the first that succeeds heals it."""
     store_notice_poll_ms: float = Field(1000, ge=10, le=60_000, allow_inf_nan=False)
     """How often the store is asked for deletions and imports that were made past this server."""
     ack: Ack = Ack.COMMITTED

@@ -65,6 +65,7 @@ def hosting(settings: Settings) -> HostingSettings:
         compact_in_worker_bytes=settings.compact_in_worker_bytes,
         store_notice_poll_ms=settings.store_notice_poll_ms,
         store_timeout_s=settings.store_timeout_s,
+        failures_until_unready=settings.store_failures_until_unready,
     )
 
 
@@ -109,6 +110,7 @@ def journal(settings: Settings) -> JournalSettings:
         room_journal_bytes_max=settings.room_buffered_bytes_max,
         stall_s=settings.store_timeout_s,
         commit_interval_ms=settings.commit_interval_ms,
+        failures_until_unready=settings.store_failures_until_unready,
     )
 
 

@@ -74,6 +74,8 @@ class StoreWatch:
         self._interval_s = settings.store_ping_s
         self._timeout_s = settings.store_timeout_s
         self._metrics = metrics
+        self._failures_until_unready = settings.failures_until_unready
+        self._failures = 0
         self.trouble: str | None = None
         """Why the store would not take a write, in one sentence; None when it would."""
 
@@ -96,6 +98,9 @@ class StoreWatch:
             self._note(None)
 
     def _note(self, trouble: str | None) -> None:
+        self._failures = 0 if trouble is None else self._failures + 1
+        if trouble is not None and self._failures < self._failures_until_unready:
+            return
         if (trouble is None) != (self.trouble is None):
             log.warning("store is away", reason=trouble) if trouble else log.info("store is back")
         if trouble is not None:

@@ -203,9 +203,10 @@ class Journal:
             try:
                 outcome = await self._store.append(rows)
             except StoreUnavailableError as error:
-                if self._failing is None:
+                if attempt == 0:
                     log.warning("store unavailable", error=str(error), bytes_waiting=self._bytes_waiting)
-                self._failing = f"the store does not take edits: {error}"
+                if attempt + 1 >= self._settings.failures_until_unready:
+                    self._failing = f"the store does not take edits: {error}"
                 self._metrics.count_store_error("append")
                 self._metrics.store_up.set(0)
                 await asyncio.sleep(self._back_off_s(attempt))

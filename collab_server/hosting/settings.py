@@ -31,6 +31,8 @@ class JournalSettings:
     """The shortest time between the beginnings of two commits."""
     retry_min_ms: int = 50
     retry_max_ms: int = 5_000
+    failures_until_unready: int = 1
+    """Failed commits in a row that turn ``/ready`` red."""
     stall_s: float = 5.0
     """A commit that takes longer turns ``/ready`` red."""
 
@@ -56,6 +58,8 @@ class HostingSettings:
     """Smaller documents are compacted in place: it takes less than a worker's answer."""
     store_timeout_s: float = 10.0
     store_notice_poll_ms: float = 1_000
+    failures_until_unready: int = 1
+    """Failed pings of the store in a row that turn ``/ready`` red."""
     store_ping_s: float = 5.0
 
 

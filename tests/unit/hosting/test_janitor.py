@@ -117,3 +117,17 @@ async def test_a_notice_that_comes_while_its_room_is_being_opened_is_heeded() ->
             stall.clear()
             ada = await joining
             await until(lambda: str(ada.text) == "imported")
+
+
+async def test_one_failed_ping_is_no_trouble_where_two_were_asked_for() -> None:
+    settings = HostingSettings(failures_until_unready=2)
+    async with house(settings) as home:
+        watch = StoreWatch(home.store, settings, home.metrics)
+        fault = home.store.fail_before("ping")
+        await watch.check()
+        assert watch.trouble is None
+        await watch.check()
+        assert watch.trouble is not None
+        fault.clear()
+        await watch.check()
+        assert watch.trouble is None

@@ -199,3 +199,22 @@ async def test_commits_under_load_keep_their_distance_and_the_first_after_quiet_
             await asyncio.sleep(0)
         await journal.settle()
         assert room.committed == [1, 11]
+
+
+async def test_trouble_begins_after_as_many_failures_as_were_asked_for_and_ends_with_a_success() -> None:
+    room = Room("a")
+    settings = JournalSettings(failures_until_unready=3, retry_min_ms=1, retry_max_ms=1)
+    seen = []
+
+    class Watching(MemoryStore):
+        async def append(self, group):  # type: ignore[no-untyped-def]
+            seen.append(journal.trouble)
+            return await super().append(group)
+
+    store = FaultyStore(Watching())
+    async with running(store, settings) as journal:
+        store.fail_after("append", times=4)
+        journal.put(room, EDITS[0], [], 0)
+        await journal.settle()
+        assert [trouble is None for trouble in seen] == [True, True, True, False, False]
+        assert journal.trouble is None
