@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from collab_server.api import pages
-from tests.support.node import missing, run_node
+from tests.support.node import run_node
 from tests.support.server import ServerProcess, external_url, start_server
+from tests.support.tools import missing
 
 _SCENARIOS = Path(__file__).with_name("playground.mjs")
 _SCENARIO_TIMEOUT_S = 100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ from collab_server.gateway.settings import TransportSettings
 from tests.support.echo import Running
 from tests.support.echothread import echo_thread
 from tests.support.rawsocket import RawSocket, close_frame, frame
+from tests.support.tools import needed
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is needed to make a certificate")
+    needed("openssl", "to make a certificate")
     folder: Path = tmp_path_factory.mktemp("tls")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost"

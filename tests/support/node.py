@@ -15,22 +15,16 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+
+from tests.support.tools import missing
 
 _PACKAGES = Path(__file__).resolve().parent.parent / "interop"
 _REGISTER = Path(__file__).resolve().parent / "node_register.mjs"
 _INSTALL_TIMEOUT_S = 300
 _NODE_OLDEST = (18, 19)
 """The first version with ``--import`` and ``module.register``, which the resolve hook needs."""
-
-
-def missing(reason: str) -> NoReturn:
-    """Skip the running test because a tool is missing; in CI that is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(f"in CI nothing may be missing: {reason}", pytrace=False)
-    pytest.skip(reason)
 
 
 def cache_folder() -> Path:

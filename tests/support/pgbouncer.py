@@ -14,9 +14,8 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 from tests.support.postgres import as_user, free_port, nobody_or_self
+from tests.support.tools import needed
 
 START_LIMIT_S = 20.0
 
@@ -38,9 +37,7 @@ logfile = {folder}/log
 @cache
 def shared_pgbouncer(dsn: str) -> str:
     """Host and port of a PgBouncer in front of the server of ``dsn``. Skips the test where there is none."""
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("PgBouncer is not installed")
+    program = needed("pgbouncer", "to stand in front of PostgreSQL")
     server = urlsplit(dsn)
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     folder.chmod(0o777)

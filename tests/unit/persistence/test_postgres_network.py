@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
 import subprocess
@@ -17,6 +16,7 @@ from persistence.postgres import PostgresSettings, PostgresStore
 from persistence.urls import open_store
 from tests.support.postgres import PostgresServer, shared_server
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.tools import needed
 from tests.unit.persistence.conftest import Database, one_line, rows_of
 
 # Not there, not ours, not writable
@@ -173,11 +173,11 @@ def make_certificate(folder: Path, name: str) -> None:
         f"/CN={name}",
     ]
     command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    needed("openssl", "to make certificates")
     command += ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
     subprocess.run(command, check=True, capture_output=True)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make certificates")
 @pytest.mark.parametrize(
     ("query", "trusted"),
     [
