@@ -117,6 +117,28 @@ export async function type (page, field, text, where = 'End') {
   await page.keyboard.type(text)
 }
 
+/**
+ * Reloads the page when its browser has stored what was typed.
+ *
+ * y-indexeddb writes behind the page's back, and a reload ends a write that has not finished: nobody may expect those last
+ * keys back. A transaction over the same store runs after all that began before it, so its end is theirs.
+ */
+export async function reload (page) {
+  await page.evaluate(async () => {
+    const done = (target, event) => new Promise((resolve, reject) => {
+      target[event] = () => resolve(target.result)
+      target.onerror = target.onabort = () => reject(target.error)
+    })
+    for (const { name } of await indexedDB.databases()) {
+      const database = await done(indexedDB.open(name), 'onsuccess')
+      for (const store of database.objectStoreNames) await done(database.transaction(store, 'readwrite').objectStore(store).count(), 'onsuccess')
+      database.close()
+    }
+  })
+  await page.reload()
+  await page.waitForSelector('body[data-ready]')
+}
+
 export const flip = page => at(page, 'offline-switch').click({ force: true })
 
 /** Runs the scenario that the command line names; fails also for what a page complained about or asked others for. */

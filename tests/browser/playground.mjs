@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import WebSocket from 'ws'
 import { WebsocketProvider } from 'y-websocket'
 import * as Y from 'yjs'
-import { addItem, at, connected, flip, item, jonas, mira, openPage, pageUrl, play, room, same, shown, state, type, until, value } from './harness.mjs'
+import { addItem, at, connected, flip, item, jonas, mira, openPage, pageUrl, play, reload, room, same, shown, state, type, until, value } from './harness.mjs'
 
 await play({
   async converge () {
@@ -119,16 +119,14 @@ await play({
     await type(b, at(b, 'title'), ' and back')
     await addItem(b, 1, 'Forum')
     const waiting = await at(b, 'saved').textContent()
-    await b.reload()
-    await b.waitForSelector('body[data-ready]')
+    await reload(b)
     assert.equal(await state(b), 'offline')
-    assert.equal(await value(b, 'title'), 'Rome and back')
+    await until('the local copy is shown', async () => await value(b, 'title') === 'Rome and back')
     assert.equal(await at(b, 'saved').textContent(), waiting)
     assert.equal(await value(a, 'title'), 'Rome')
     await flip(b)
     await until('it arrives', async () => await value(a, 'title') === 'Rome and back' && await at(a, 'item').count() === 1)
-    await a.reload()
-    await a.waitForSelector('body[data-ready]')
+    await reload(a)
     await connected(a)
     assert.equal((await same(a, b)).items[0][1], 'Forum')
   },
@@ -270,9 +268,8 @@ await play({
       }
       assert.equal(connections, code === '4404' ? 1 : 2)
     }
-    await page.reload()
-    await page.waitForSelector('body[data-ready]')
-    assert.equal(await value(page, 'title'), 'kept')
+    await reload(page)
+    await until('it was kept', async () => await value(page, 'title') === 'kept')
   },
 
   async unconfirmed () {
