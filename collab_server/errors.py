@@ -5,11 +5,13 @@
     +-- PeerError              a client did something; carries the close code that it gets
     |   +-- MalformedError       bytes that cannot be decoded                       4400
     |   +-- TooBigError          a message, room or share over its limit     1009 / 4413
-    |   +-- RefusedError         not allowed here                            4401 / 4403
+    |   +-- NotAuthenticatedError  no valid token, or not any more                4401
+    |   +-- RefusedError         not allowed here                                   4403
     |   +-- GoneError            the document was deleted                           4404
     |   +-- SilentError          did not authenticate or speak in time              4408
     |   +-- FloodError           over a rate                                        4429
     |   +-- BusyError            not now: overloaded, leaving, store away    1012 ... 4503
+    +-- BusConfigError         the nodes do not agree, or the bus is too old; the text is for who runs them
     +-- ViewError              a document could not be turned into a value
     +-- HistoryError           a version, a time or an archive that is not to be had; ``fault`` says why
 
@@ -92,6 +94,10 @@ class ConfigError(CollabError):
     """A setting is wrong. The text is one line for the person who typed it."""
 
 
+class BusConfigError(CollabError):
+    """The nodes do not agree, or what carries the bus is too old. One line for who runs them."""
+
+
 class ViewError(CollabError):
     """A document could not be turned into a value; it harms nobody but the asker."""
 
@@ -148,6 +154,12 @@ class TooBigError(PeerError):
     """The document, or this client's share of it, is over its limit."""
 
     close_code = CloseCode.OVER_LIMIT
+
+
+class NotAuthenticatedError(PeerError):
+    """There is no valid token, or it is not valid any more."""
+
+    close_code = CloseCode.UNAUTHENTICATED
 
 
 class RefusedError(PeerError):

@@ -25,6 +25,7 @@ class Member:
         "slow",
         "user_id",
         "wants_echo",
+        "writable_roots",
     )
 
     def __init__(
@@ -33,6 +34,7 @@ class Member:
         framing: Framing,
         *,
         can_write: bool = True,
+        writable_roots: frozenset[str] | None = None,
         wants_echo: bool = False,
         user_id: str | None = None,
     ) -> None:
@@ -40,6 +42,9 @@ class Member:
         """Unique on this node; for logs."""
         self.framing = framing
         self.can_write = can_write
+        """Whether it may edit. This and ``writable_roots`` may change while it is in the room."""
+        self.writable_roots = writable_roots
+        """The root types under which it may edit; None for all."""
         self.wants_echo = wants_echo
         """Whether it gets its own edits back, after they are committed."""
         self.user_id = user_id
