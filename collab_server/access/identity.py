@@ -66,5 +66,8 @@ class Caller:
     address: str | None
     """The client's address, without port."""
     is_loopback: bool
+    """Whether it is a program on this very machine, with no proxy between."""
     origin: str | None = None
     """The ``Origin`` header of a browser."""
+    host: str | None = None
+    """The name under which the client believes to speak to this server: the ``Host`` header."""
