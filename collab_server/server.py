@@ -170,6 +170,10 @@ class Node:
             reasons.append("a part of this node has failed")
         return [reason for reason in dict.fromkeys(reasons) if reason is not None]
 
+    def degraded(self) -> list[str]:
+        """What does not work while this node serves its clients all the same, one sentence each."""
+        return []
+
     # -- start and stop
 
     async def start(self, on_broken: Callable[[], None]) -> Addresses:

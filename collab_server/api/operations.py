@@ -20,6 +20,10 @@ class Readiness(Protocol):
         """Why not, one sentence each; an empty list means yes. Called on the event loop; must not wait."""
         ...
 
+    def degraded(self) -> list[str]:
+        """What does not work while it still should get clients, one sentence each."""
+        ...
+
 
 def operations_app(metrics: Metrics, readiness: Readiness) -> FastAPI:
     """The application for the operations port. Not for the public: keep the port inside."""
@@ -41,11 +45,14 @@ def operations_app(metrics: Metrics, readiness: Readiness) -> FastAPI:
 
     @app.api_route("/ready", methods=["GET", "HEAD"])
     async def ready() -> Response:
-        """200 if this node should get clients, 503 with the reasons if not."""
-        reasons = readiness.reasons()
-        return JSONResponse(
-            {"ready": not reasons, "reasons": reasons}, 503 if reasons else 200, headers=no_store
-        )
+        """200 if this node should get clients, 503 with the reasons if not.
+
+        ``degraded`` is 200 with reasons: clients are served well, but something else is wrong.
+        """
+        faults, troubles = readiness.reasons(), readiness.degraded()
+        status = "unready" if faults else "degraded" if troubles else "ready"
+        body = {"status": status, "ready": not faults, "reasons": [*faults, *troubles]}
+        return JSONResponse(body, 503 if faults else 200, headers=no_store)
 
     @app.api_route("/metrics", methods=["GET", "HEAD"])
     async def scrape() -> Response:

@@ -13,9 +13,13 @@ from collab_server.telemetry.metrics import Kind, Metrics
 class Standing:
     def __init__(self) -> None:
         self.faults: list[str] = []
+        self.troubles: list[str] = []
 
     def reasons(self) -> list[str]:
         return self.faults
+
+    def degraded(self) -> list[str]:
+        return self.troubles
 
 
 @pytest.fixture
@@ -48,13 +52,24 @@ async def test_a_process_that_answers_is_alive_even_when_not_ready(
 
 async def test_a_ready_node_says_so(client: httpx.AsyncClient) -> None:
     answer = await client.get("/ready")
-    assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": []})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "ready": True, "reasons": []})
+
+
+async def test_a_node_that_serves_while_something_else_is_wrong_is_degraded_and_says_why(
+    client: httpx.AsyncClient, standing: Standing
+) -> None:
+    standing.troubles = ["Redis does not answer"]
+    answer = await client.get("/ready")
+    told = {"status": "degraded", "ready": True, "reasons": ["Redis does not answer"]}
+    assert (answer.status_code, answer.json()) == (200, told)
 
 
 async def test_a_node_that_is_not_ready_says_why(client: httpx.AsyncClient, standing: Standing) -> None:
     standing.faults = ["the store is away"]
+    standing.troubles = ["Redis does not answer"]
     answer = await client.get("/ready")
-    assert (answer.status_code, answer.json()) == (503, {"ready": False, "reasons": ["the store is away"]})
+    told = {"status": "unready", "ready": False, "reasons": ["the store is away", "Redis does not answer"]}
+    assert (answer.status_code, answer.json()) == (503, told)
 
 
 async def test_metrics_are_in_the_text_format(client: httpx.AsyncClient, metrics: Metrics) -> None:
