@@ -69,7 +69,7 @@ class Origins:
             return False
         if self._is_listed(normal):
             return True
-        if host is not None and _normal(f"{scheme}://{host}") == normal:
+        if host is not None and _normal(f"{normal[0]}://{host}") == normal:
             return True
         return self._loopback_pages and _is_loopback_name(normal[1])
 
