@@ -96,6 +96,11 @@ class Settings(BaseModel):
     log_level: LogLevel = LogLevel.INFO
     """From which level on a line is logged: debug, info, warning, error."""
 
+    audit_log: str = Field("off", min_length=1)
+    """Who came in, was sent away, restored, deleted, exported: off, stdout, stderr, or a file's path."""
+    audit_queue_max: Count = 10_000
+    """Lines of the audit log that may wait to be written; past it they are lost, and counted."""
+
     # The store
     store: str = Field("sqlite:///collab-data/rooms.sqlite3", min_length=1)
     """Where documents are kept: sqlite:///PATH (relative; four slashes for an absolute path) or memory:"""

@@ -38,6 +38,7 @@ from collab_server.hosting.journal import Journal
 from collab_server.hosting.registry import Registry
 from collab_server.hosting.retention import Retention
 from collab_server.telemetry import logs
+from collab_server.telemetry.audit import AuditError, AuditLog
 from collab_server.telemetry.connections import ConnectionCounts
 from collab_server.telemetry.loop import GcPauses, LoopHealth, settle_gc
 from collab_server.telemetry.metrics import Metrics
@@ -101,6 +102,13 @@ class Node:
             self._replica = open_store(settings.store_replica) if settings.store_replica else None
         except StoreUrlError as error:
             raise ConfigError(str(error)) from error
+        self._audit = AuditLog(
+            settings.audit_log,
+            now_ms=_wall_clock_ms,
+            queue_max=settings.audit_queue_max,
+            written=metrics.audit_lines,
+            lost=metrics.audit_lost,
+        )
         bounds, hosting = parts.bounds(settings), parts.hosting(settings)
         self._views = parts.view_pool(settings, metrics)
         self._compaction = parts.compaction_pool(settings)
@@ -186,6 +194,7 @@ class Node:
         public = _bind(settings.host, settings.port, "port")
         operations = _bind(settings.ops_host, settings.ops_port, "ops_port")
         try:
+            self._open_audit_log()
             await self._open_stores()
         except BaseException:
             public.close()
@@ -250,12 +259,19 @@ class Node:
         if self._replica is not None:
             await self._replica.close()
         await self._store.close()
+        self._audit.close()
         self._exits.close()
         if self._started:
             log.info("stopped", saved=saved)
         return 0 if saved and not self._broken else 1
 
     # -- inside
+
+    def _open_audit_log(self) -> None:
+        try:
+            self._audit.open()
+        except AuditError as error:
+            raise ConfigError(str(error)) from error
 
     async def _open_stores(self) -> None:
         try:
@@ -336,6 +352,7 @@ class Node:
         metrics.slow_members.set_function(lambda: sum(host.slow_members_count for host in registry.hosts))
         metrics.connections.set_function(lambda: len(self._sockets))
         metrics.journal_entries.set_function(lambda: journal.entries_waiting)
+        metrics.audit_waiting.set_function(lambda: self._audit.lines_waiting)
         metrics.journal_bytes.set_function(lambda: journal.bytes_waiting)
 
 

@@ -109,6 +109,36 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class NewRevocation:
+    """Tokens that are void from now on: a user's, a session's, those for a room, or for what these share.
+
+    At least one of the three is given. It concerns tokens that were issued until ``at_ms``.
+    """
+
+    at_ms: int
+    until_ms: int
+    """When it may be forgotten, because every such token has run out by itself. Both since the epoch."""
+    user: str | None = None
+    session: str | None = None
+    room: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for one that names nobody, and for text that cannot be encoded."""
+        named = [text for text in (self.user, self.session, self.room) if text is not None]
+        if not named:
+            raise ValueError("a revocation names a user, a session or a room")
+        for text in named:
+            text.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation(NewRevocation):
+    """A stored revocation."""
+
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NewSegment:
     """The updates of a stretch of time, spliced but not collected, to be kept as history."""
 
@@ -349,6 +379,21 @@ class Store(Protocol):
 
         Whoever goes on from that id misses none. A notice is kept for an hour.
         """
+        ...
+
+    async def add_revocation(self, revocation: NewRevocation) -> int:
+        """Keep a revocation; its id. What is the same twice is kept twice, which does no harm."""
+        ...
+
+    async def revocations(self, after: int = 0, *, limit: int = 1000) -> Sequence[Revocation]:
+        """The revocations with an id above ``after``, in the order of their ids.
+
+        Whoever goes on from the last id that it got misses none: no lower id is committed later.
+        """
+        ...
+
+    async def drop_revocations(self, before_ms: int) -> int:
+        """Forget the revocations whose ``until_ms`` is before this time; how many there were."""
         ...
 
     async def list_segments(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
 
 from persistence.base import (
@@ -20,9 +20,11 @@ from persistence.base import (
     HistoryPart,
     HistorySize,
     NewCheckpoint,
+    NewRevocation,
     NewSegment,
     Notice,
     NoticeKind,
+    Revocation,
     SegmentInfo,
     Snapshot,
     StoredDocument,
@@ -91,10 +93,12 @@ class MemoryDatabase:
 
     documents: dict[str, _Document] = field(default_factory=dict)
     notices: list[tuple[int, Notice]] = field(default_factory=list)
+    revocations: list[Revocation] = field(default_factory=list)
     row_id_last: int = 0
     history_id_last: int = 0
     """The last number given to a segment, a checkpoint or a version."""
     notice_id_last: int = 0
+    revocation_id_last: int = 0
 
     def next_row_id(self) -> int:
         """An id for an update row."""
@@ -244,6 +248,27 @@ class MemoryStore:
             return database.notice_id_last, []
         found = [notice for _, notice in database.notices if notice.id > after]
         return (found[-1].id if found else after), found
+
+    async def add_revocation(self, revocation: NewRevocation) -> int:
+        """See the contract."""
+        database = self._writable()
+        database.revocation_id_last += 1
+        stored = Revocation(**asdict(revocation), id=database.revocation_id_last)
+        database.revocations.append(stored)
+        return stored.id
+
+    async def revocations(self, after: int = 0, *, limit: int = 1000) -> Sequence[Revocation]:
+        """See the contract."""
+        found = [revocation for revocation in self._opened().revocations if revocation.id > after]
+        return found[: max(0, limit)]
+
+    async def drop_revocations(self, before_ms: int) -> int:
+        """See the contract."""
+        database = self._writable()
+        kept = [revocation for revocation in database.revocations if revocation.until_ms >= before_ms]
+        dropped = len(database.revocations) - len(kept)
+        database.revocations = kept
+        return dropped
 
     async def list_segments(
         self, room: str, *, before: int | None = None, limit: int = 50

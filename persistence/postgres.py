@@ -3,10 +3,10 @@
 Every call is one explicit transaction and keeps nothing in the session, so it works through PgBouncer in
 transaction mode (with ``pgbouncer=true`` in the address, which also does without named prepared statements).
 
-Locks, always in this order: documents by id, then the notices. An append shares its documents' rows (KEY
-SHARE), so appends never wait for each other; a deletion takes the row for itself (UPDATE) and waits for
-the appends under way. A compaction holds an advisory lock, and the row against other compactions (NO KEY
-UPDATE).
+Locks, always in this order: documents by id, then the notices; revocations have a lock of their own. An
+append shares its documents' rows (KEY SHARE), so appends never wait for each other; a deletion takes the row
+for itself (UPDATE) and waits for the appends under way. A compaction holds an advisory lock, and the row
+against other compactions (NO KEY UPDATE).
 
 A connection that was lost, stalled or cancelled in a call is never used again: whether its transaction was
 committed is not known then, and the caller may repeat the call.
@@ -47,6 +47,7 @@ from persistence.memory import wall_clock_ms
 from persistence.migrations import migrations
 from persistence.names import after_prefix, with_nul, without_nul
 from persistence.postgreshistory import FIND, PostgresHistory, authors_of, authors_text, in_steps
+from persistence.postgresrevocations import PostgresRevocations
 
 T = TypeVar("T")
 
@@ -179,7 +180,7 @@ class PostgresSettings:
     """Whether ``open`` brings the schema up to date, or refuses an old one."""
 
 
-class PostgresStore(PostgresHistory):
+class PostgresStore(PostgresHistory, PostgresRevocations):
     """The store contract on a PostgreSQL database."""
 
     def __init__(

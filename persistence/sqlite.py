@@ -25,9 +25,11 @@ from persistence.base import (
     HistoryPart,
     HistorySize,
     NewCheckpoint,
+    NewRevocation,
     NewSegment,
     Notice,
     NoticeKind,
+    Revocation,
     SegmentInfo,
     Snapshot,
     StoredDocument,
@@ -182,6 +184,20 @@ class SqliteStore:
     async def notices(self, after: int | None) -> tuple[int, Sequence[Notice]]:
         """See the contract."""
         return await self._read(lambda connection: sqlitedocuments.notices(connection, after))
+
+    async def add_revocation(self, revocation: NewRevocation) -> int:
+        """See the contract."""
+        return await self._write(lambda connection: sqlitedocuments.add_revocation(connection, revocation))
+
+    async def revocations(self, after: int = 0, *, limit: int = 1000) -> Sequence[Revocation]:
+        """See the contract."""
+        return await self._read(lambda connection: sqlitedocuments.revocations(connection, after, limit))
+
+    async def drop_revocations(self, before_ms: int) -> int:
+        """See the contract."""
+        return await self._write(
+            lambda connection: connection.execute(sqlitedocuments.DROP_REVOCATIONS, (before_ms,)).rowcount
+        )
 
     async def list_segments(
         self, room: str, *, before: int | None = None, limit: int = 50

@@ -14,8 +14,10 @@ from persistence.base import (
     Appended,
     DocumentDump,
     DocumentInfo,
+    NewRevocation,
     Notice,
     NoticeKind,
+    Revocation,
     Snapshot,
     StoredDocument,
     UpdateRow,
@@ -42,6 +44,13 @@ UNBURY = "delete from doc where name = ? and deleted_at_ms is not null"
 NOTIFY = "insert into notice (room, kind, at_ms) values (?, ?, ?)"
 FORGET_NOTICES = "delete from notice where at_ms < ?"
 READ_NOTICES = "select id, room, kind from notice where id > ? order by id"
+ADD_REVOCATION = """
+insert into revocation (at_ms, until_ms, user_id, session_id, room) values (?, ?, ?, ?, ?) returning id
+"""
+READ_REVOCATIONS = """
+select at_ms, until_ms, user_id, session_id, room, id from revocation where id > ? order by id limit ?
+"""
+DROP_REVOCATIONS = "delete from revocation where until_ms < ?"
 # length() of a blob is told by the row's header: the content is not read.
 LIST = """
 select name,
@@ -182,6 +191,18 @@ def notices(connection: sqlite3.Connection, after: int | None) -> tuple[int, lis
     rows = connection.execute(READ_NOTICES, (after,)).fetchall()
     found = [Notice(notice_id, room, NoticeKind(kind)) for notice_id, room, kind in rows]
     return (found[-1].id if found else after), found
+
+
+def add_revocation(connection: sqlite3.Connection, revocation: NewRevocation) -> int:
+    """See the contract."""
+    values = (revocation.at_ms, revocation.until_ms, revocation.user, revocation.session, revocation.room)
+    (revocation_id,) = connection.execute(ADD_REVOCATION, values).fetchone()
+    return int(revocation_id)
+
+
+def revocations(connection: sqlite3.Connection, after: int, limit: int) -> list[Revocation]:
+    """See the contract."""
+    return [Revocation(*row) for row in connection.execute(READ_REVOCATIONS, (after, max(0, limit)))]
 
 
 def bytes_with_history(connection: sqlite3.Connection, doc_id: int) -> int:

@@ -102,6 +102,11 @@ class Metrics:
     | `collab_compaction_seconds` | histogram | time of one compaction |
     | `collab_view_seconds` | histogram | time of one request to a view worker, waiting included |
     | `collab_view_failures_total` | counter, reason | requests to view workers that failed: full, timeout, memory, died, error, closed |
+    | `collab_audit_lines_total` | counter | lines of the audit log that were written |
+    | `collab_audit_lost_total` | counter | lines of the audit log that could not be written, or found the queue full |
+    | `collab_audit_waiting` | gauge | lines of the audit log that are not written yet |
+    | `collab_revocations` | gauge | revocations that hold on this node |
+    | `collab_revocations_closed_total` | counter | sessions that were closed because their access was revoked |
     | `collab_loop_lag_seconds` | histogram | how late the event loop ran a timer |
     | `collab_gc_pause_seconds` | histogram, generation | pauses by the garbage collector |
     | `process_*`, `python_gc_*` | | memory, CPU, file descriptors and collections, from prometheus-client |
@@ -123,6 +128,11 @@ class Metrics:
         )
         self.store_up = self._gauge("collab_store_up", "1 if the last call of the store succeeded.")
         self.slow_members = self._gauge("collab_slow_members", "Members that get nothing live until drained.")
+
+        self.audit_waiting = self._gauge(
+            "collab_audit_waiting", "Lines of the audit log that are not written yet."
+        )
+        self.revocations = self._gauge("collab_revocations", "Revocations that hold on this node.")
 
         self.received: Mapping[Kind, Flow] = {kind: Flow() for kind in Kind}
         """Messages from clients by kind: ``received[Kind.UPDATE].add(len(frame))``."""
@@ -180,6 +190,11 @@ class Metrics:
         self._compactions = self._counter("collab_compactions", "Compactions of stored documents.", "outcome")
         self._view_failures = self._counter(
             "collab_view_failures", "Failed requests to view workers.", "reason"
+        )
+        self.audit_lines = self._counter("collab_audit_lines", "Lines of the audit log that were written.")
+        self.audit_lost = self._counter("collab_audit_lost", "Lines of the audit log that were lost.")
+        self.revocations_closed = self._counter(
+            "collab_revocations_closed", "Sessions closed because their access was revoked."
         )
         for reason in Refusal:
             self._refused.labels(reason.value)

@@ -27,9 +27,11 @@ from persistence.base import (
     HistoryPart,
     HistorySize,
     NewCheckpoint,
+    NewRevocation,
     NewSegment,
     Notice,
     NoticeKind,
+    Revocation,
     SegmentInfo,
     Snapshot,
     Store,
@@ -43,6 +45,7 @@ T = TypeVar("T")
 
 OTHERS = (
     *("restore_name", "list_documents", "notify", "notices"),
+    *("add_revocation", "revocations", "drop_revocations"),
     *("list_segments", "read_history", "history_size", "expired", "trim"),
     *("add_version", "list_versions", "read_version", "set_pinned", "rename_version", "delete_version"),
     *("dump", "restore_dump"),
@@ -198,6 +201,15 @@ class FaultyStore:
 
     async def notices(self, after: int | None) -> tuple[int, Sequence[Notice]]:
         return await self._pass("notices", lambda: self.inner.notices(after))
+
+    async def add_revocation(self, revocation: NewRevocation) -> int:
+        return await self._pass("add_revocation", lambda: self.inner.add_revocation(revocation))
+
+    async def revocations(self, after: int = 0, *, limit: int = 1000) -> Sequence[Revocation]:
+        return await self._pass("revocations", lambda: self.inner.revocations(after, limit=limit))
+
+    async def drop_revocations(self, before_ms: int) -> int:
+        return await self._pass("drop_revocations", lambda: self.inner.drop_revocations(before_ms))
 
     async def list_segments(
         self, room: str, *, before: int | None = None, limit: int = 50
