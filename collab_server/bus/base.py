@@ -24,22 +24,31 @@ from typing import Protocol
 
 
 class BusKind(IntEnum):
-    """What a message is. The numbers are on the wire between nodes: never reuse one."""
+    """What a message is. The numbers are on the wire between nodes: never reuse one.
+
+    What ``data`` holds is said in ``hosting.nodemessages``; a bus does not look into it.
+    """
 
     UPDATE = 1
-    """An edit that the sender's members made: a Yjs update."""
+    """An edit that the sender's members made: a Yjs update with numbers before it."""
     AWARENESS = 2
     """What the sender's members say of who is here: an awareness payload."""
     SYNC_REQUEST = 3
     """What the sender has: answer with what it lacks, if anything. See ``hosting.sharing``."""
     SYNC_ANSWER = 4
-    """What a sync request lacked: a Yjs update that is stored or will be by its author's node."""
+    """What a sync request lacked, and what the sender has."""
     STATELESS = 5
     """A message for members, which no document keeps. See ``hosting.sharing``."""
     PRESENCE_REQUEST = 6
     """The sender wants to know who is here."""
     CONTROL = 7
     """To nodes, not to a room; the room is empty."""
+    STORED = 8
+    """How far the sender's edits of this room are in the store."""
+    PRESENCE_ANSWER = 9
+    """Who is here, for a presence request."""
+    DELETED = 10
+    """The document was deleted from the store."""
 
 
 @dataclass(frozen=True, slots=True)
