@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
-from collab_server.config import Addresses, LogFormat, Settings, masked_url, shown
+from collab_server.config import Addresses, LogFormat, Settings, is_list, masked_url, shown
 from collab_server.errors import CollabError, ConfigError
 from collab_server.settings_sources import Loaded, load
 from collab_server.settings_tables import aligned, as_data, as_markdown, as_text
@@ -68,9 +68,10 @@ def _complain(message: str, exit_code: int) -> int:
 def _with_settings(command: Command) -> Command:
     """One flag for each setting, and --config."""
     for key, field in reversed(Settings.model_fields.items()):
-        default = "none" if field.default is None else shown(key, field.default)
+        default = "none" if field.default in {None, ()} else shown(key, field.default)
         help_text = f"{field.description} Default: {default}"
-        command = click.option(_flag(key), key, metavar="VALUE", help=help_text)(command)
+        option = click.option(_flag(key), key, metavar="VALUE", multiple=is_list(key), help=help_text)
+        command = option(command)
     return _with_config(command)
 
 

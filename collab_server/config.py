@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_origin
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -19,6 +19,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
+
+SECRET_BYTES_MIN = 32
+"""What HS256 needs of a key (RFC 7518 section 3.2)."""
 
 _SIZE = re.compile(r"\s*(\d+)\s*([kmg]i?b?|b)?\s*", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB}
@@ -35,7 +38,18 @@ def parse_size(value: object) -> object:
     return int(matched[1]) * _SIZE_FACTORS[unit[:1]]
 
 
+def parse_list(value: object) -> object:
+    """Texts from ``"a, b"``, or from several of these; blank ones are dropped, other values are passed on."""
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+        return tuple(part.strip() for one in value for part in one.split(",") if part.strip())
+    return value
+
+
 Size = Annotated[int, BeforeValidator(parse_size)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
+"""Comma-separated, a list in TOML, or a flag that is given more than once."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -65,6 +79,15 @@ class Ack(StrEnum):
     APPLIED = "applied"
 
 
+class RoleName(StrEnum):
+    """What one may do in a room; a later one may do all that an earlier one may."""
+
+    VIEWER = "viewer"
+    COMMENTER = "commenter"
+    EDITOR = "editor"
+    OWNER = "owner"
+
+
 class Settings(BaseModel):
     """What is in force. Immutable; made by ``settings_sources.load`` or, in tests, by keyword."""
 
@@ -89,6 +112,58 @@ class Settings(BaseModel):
     """Serve the playground page at /playground."""
     documents_api: bool = True
     """Serve the documents API under /v1 on the public port."""
+
+    # Access
+    jwt_secret: str | None = Field(None, min_length=1, repr=False)
+    """Secret of 32 bytes or more that tokens are signed with by HS256; shown to nobody."""
+    jwt_secret_file: Path | None = None
+    """File that holds such a secret; a line end behind it does not count."""
+    jwt_key: Texts = ()
+    """PEM files with public keys or certificates: RSA (RS256), P-256 (ES256), Ed25519 (EdDSA)."""
+    jwks: Texts = Field((), repr=False)
+    """Where JSON Web Key Sets are: https:// URLs (http:// on this machine), or files."""
+    jwks_refresh_s: float = Field(300, ge=1, le=86_400, allow_inf_nan=False)
+    """How often the key sets are read again."""
+    jwks_unknown_refresh_s: float = Field(10, ge=1, le=3600, allow_inf_nan=False)
+    """A token with an unknown key id has them read at once, but not more often than this."""
+    jwks_bytes_max: Size = Field(256 * KIB, ge=KIB, le=16 * MIB)
+    """Size of one key set; a larger one is not taken."""
+    jwks_timeout_s: Seconds = 5.0
+    """How long reading a key set may take."""
+    jwt_issuer: str | None = Field(None, min_length=1)
+    """What a token's iss must be; any if not set."""
+    jwt_audience: Texts = ()
+    """One of these must be in a token's aud; any if none is set."""
+    jwt_clock_skew_s: float = Field(5, ge=0, le=600, allow_inf_nan=False)
+    """How far the clock of who issues tokens may differ from ours."""
+    jwt_exp_required: bool = True
+    """Refuse tokens that never run out."""
+    token_bytes_max: Size = Field(8 * KIB, ge=256, le=64 * KIB)
+    """Length of a token; a longer one is not looked at."""
+    access_callback: str | None = Field(None, min_length=1, repr=False)
+    """URL of the application that is asked who may do what: https://, or http:// on this machine."""
+    access_callback_timeout_s: Seconds = 3.0
+    """How long the application may take to answer, waiting for a free connection included."""
+    access_callback_cache_s: float = Field(30, ge=0, le=3600, allow_inf_nan=False)
+    """How long its answer holds for the same token, room and address; 0 asks each time."""
+    access_callback_cache_max: Count = 10_000
+    """Answers kept at once; the oldest are dropped."""
+    access_callback_concurrent_max: int = Field(64, ge=1, le=10_000)
+    """Questions to the application under way at once; ten times as many may wait, further ones get 1013."""
+    access_callback_bytes_max: Size = Field(64 * KIB, ge=256, le=1 * MIB)
+    """Size of its answer; a larger one counts as a failure."""
+    access_callback_failures_max: int = Field(5, ge=1, le=1000)
+    """After so many failures in a row it is not asked for access_callback_pause_s."""
+    access_callback_pause_s: Seconds = 10.0
+    """How long an application that fails is left alone before one question tries it again."""
+    access_http: bool = False
+    """Allow http:// to other machines for jwks and access_callback, on a network that is trusted."""
+    access_ca: Path | None = None
+    """PEM file with the authorities that https of jwks and access_callback is checked against."""
+    allow_anonymous: bool = False
+    """Let in who has no token; without any key, let in everybody, from anywhere."""
+    anonymous_role: RoleName = RoleName.EDITOR
+    """What those without a token may do with allow_anonymous: viewer, commenter, editor, owner."""
 
     # Logs
     log_format: LogFormat = LogFormat.TEXT
@@ -238,6 +313,8 @@ class Settings(BaseModel):
         if (self.tls_cert is None) != (self.tls_key is None):
             given, missing = ("tls_cert", "tls_key") if self.tls_key is None else ("tls_key", "tls_cert")
             raise ValueError(f"{given} is set but {missing} is not: TLS needs both")
+        if self.jwt_secret is not None and len(self.jwt_secret.encode()) < SECRET_BYTES_MIN:
+            raise ValueError(f"jwt_secret {too_short(self.jwt_secret.encode())}")
         for lower, upper in (
             ("connection_buffered_bytes_high", "connection_buffered_bytes_max"),
             ("room_buffered_bytes_max", "journal_bytes_max"),
@@ -278,8 +355,17 @@ def masked_url(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
 
 
-STORE_KEYS = ("store", "store_replica")
+URL_KEYS = ("store", "store_replica", "jwks", "access_callback")
 """Settings whose value may hold a password."""
+SECRET_KEYS = ("jwt_secret",)
+"""Settings whose value is a secret as a whole."""
+
+
+def masked(key: str, value: str) -> str:
+    """One text of a setting, as far as it may be shown."""
+    if key in SECRET_KEYS:
+        return "***"
+    return masked_url(value) if key in URL_KEYS else value
 
 
 def shown(key: str, value: Any) -> str:
@@ -288,8 +374,10 @@ def shown(key: str, value: Any) -> str:
         return "(none)"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if key in STORE_KEYS:
-        return masked_url(str(value))
+    if isinstance(value, tuple):
+        return ", ".join(masked(key, one) for one in value) or "(none)"
+    if key in SECRET_KEYS or key in URL_KEYS:
+        return masked(key, str(value))
     if isinstance(value, int) and "bytes" in key:
         for name, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
             if value and value % factor == 0:
@@ -299,15 +387,28 @@ def shown(key: str, value: Any) -> str:
     return str(value)
 
 
-def plain(key: str, value: Any) -> str | int | float | bool | None:
+def plain(key: str, value: Any) -> str | int | float | bool | list[str] | None:
     """A setting's value for JSON, with secrets masked."""
     if value is None:
         return None
-    if key in STORE_KEYS:
-        return masked_url(str(value))
+    if isinstance(value, tuple):
+        return [masked(key, one) for one in value]
     if isinstance(value, (bool, int, float)):
         return value
-    return str(value)
+    return masked(key, str(value))
+
+
+def too_short(secret: bytes) -> str:
+    """What is wrong with a secret of less than ``SECRET_BYTES_MIN`` bytes."""
+    return (
+        f"has {len(secret)} bytes, and HS256 needs {SECRET_BYTES_MIN} or more, or it can be guessed "
+        "(`openssl rand -hex 32` makes one)"
+    )
+
+
+def is_list(key: str) -> bool:
+    """Whether a setting holds several texts."""
+    return get_origin(Settings.model_fields[key].annotation) is tuple
 
 
 def defaults() -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from collab_server.config import STORE_KEYS, Settings, masked_url
+from collab_server.config import Settings, is_list, masked
 from collab_server.errors import ConfigError
 
 PREFIX = "COLLAB_"
@@ -71,7 +71,8 @@ def load(
         given.update(_from_file(path))
     given.update(_from_environment(environment))
     for key, value in (flags or {}).items():
-        if value is not None:
+        # A flag that may be given more than once is an empty tuple when it was not.
+        if value is not None and value != ():
             flag = "--" + key.replace("_", "-")
             given[_known(key, flag, "on the command line")] = _Given(value, flag, flag, from_text=True)
     return Loaded(_validated(given), {key: given[key].origin if key in given else "default" for key in _KEYS})
@@ -165,7 +166,7 @@ def _validated(given: Mapping[str, _Given]) -> Settings:
 
 
 def _wrong(key: str, one: _Given, expected: str) -> str:
-    written = masked_url(str(one.value)) if key in STORE_KEYS else str(one.value)
+    written = masked(key, str(one.value))
     if isinstance(one.value, bool):
         written = written.lower()
     if len(written) > 60:
@@ -186,6 +187,8 @@ def _expectation(key: str, problem: ErrorDetails) -> str:
         if "bytes" in key:
             kind += " of bytes (16MiB and 64k work too)"
         return f"must be {kind}{_range(key)}"
+    if is_list(key):
+        return "must be text, or a list of texts"
     if problem["type"] == "string_too_short":
         return "must not be empty"
     return "must be text"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Any, get_args
 
-from collab_server.config import Settings, plain, shown
+from collab_server.config import Settings, is_list, plain, shown
 from collab_server.settings_sources import Loaded, bounds
 
 
@@ -29,7 +30,7 @@ def as_markdown() -> str:
     """Every setting with its default, its bounds and what it does, for the documentation."""
     lines = ["| setting | default | allowed | what it does |", "|---|---|---|---|"]
     for key, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{shown(key, field.default)}`"
+        default = "" if field.default in {None, ()} else f"`{shown(key, field.default)}`"
         lines.append(f"| `{key}` | {default} | {_allowed(key)} | {field.description} |")
     return "\n".join(lines) + "\n"
 
@@ -48,12 +49,14 @@ def _allowed(key: str) -> str:
         return ", ".join(str(choice.value) for choice in annotation)
     if annotation is bool:
         return "true, false"
+    if is_list(key):
+        return "texts, with commas"
     least, above, most = bounds(key)
     if most is not None and least is not None:
         return f"{_short(key, least)} to {_short(key, most)}"
     if most is not None and above is not None:
         return f"over {_short(key, above)}, to {_short(key, most)}"
-    return "a file" if type(None) in get_args(annotation) else "text"
+    return "a file" if Path in get_args(annotation) else "text"
 
 
 def _short(key: str, value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from collab_server.access.identity import Admission, Caller
+from collab_server.access.identity import Admission, Caller, Identity
 
 
 class Gatekeeper(Protocol):
@@ -28,3 +28,33 @@ class Gatekeeper(Protocol):
             BusyError: Nobody can tell just now, for example because the application does not answer: 1013.
         """
         ...
+
+    async def admit_everywhere(self, token: str | None, caller: Caller) -> Admission:
+        """What the bearer of ``token`` may do in each and every room, also in those that are not there yet.
+
+        For what concerns all rooms: listing them, revoking access. A room that happens to be called ``*`` has
+        nothing to do with it.
+
+        Raises:
+            PeerError: As ``admit``.
+        """
+        ...
+
+
+class Revoked(Protocol):
+    """What was taken back before its time. Asked at each admission, so it answers from memory."""
+
+    def is_revoked(self, identity: Identity, room: str | None) -> bool:
+        """Whether access that ``identity`` got at its ``issued_at_ms`` has been taken back since.
+
+        ``room`` is None where all rooms are meant: then it counts what was revoked for a user or a session
+        as a whole. Who does not know when access was given (None) is taken for older than any revocation.
+        """
+        ...
+
+
+class NothingRevoked:
+    """For a server on which nothing can be revoked."""
+
+    def is_revoked(self, identity: Identity, room: str | None) -> bool:  # noqa: D102 - the contract says it
+        return False

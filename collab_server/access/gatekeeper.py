@@ -16,3 +16,7 @@ class OpenGatekeeper:
     async def admit(self, token: str | None, room: str, caller: Caller) -> Admission:
         """The same for everybody."""
         return self._admission
+
+    async def admit_everywhere(self, token: str | None, caller: Caller) -> Admission:
+        """The same again."""
+        return self._admission

@@ -158,7 +158,7 @@ def test_every_setting_is_a_flag_of_serve(run: Run, served: list[Settings]) -> N
     flags = [
         part
         for key, value in Settings().model_dump().items()
-        if value is not None
+        if value not in {None, ()}
         for part in ("--" + key.replace("_", "-"), str(value))
     ]
     code, _, error = run("serve", *flags)

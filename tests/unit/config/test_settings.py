@@ -161,6 +161,35 @@ def test_a_password_in_a_url_is_never_shown(url: str, masked: str) -> None:
     assert masked_url(url) == masked
 
 
+def test_a_list_is_commas_or_a_toml_list_or_a_flag_given_more_than_once(file: Path, tmp_path: Path) -> None:
+    assert load(None, {"COLLAB_JWT_AUDIENCE": "a, b,,"}).settings.jwt_audience == ("a", "b")
+    file.write_text('jwt_audience = ["a", "b"]')
+    loaded = load({"jwt_audience": ()}, {}, file)
+    assert loaded.settings.jwt_audience == ("a", "b")
+    assert loaded.origins["jwt_audience"] == f"{file} line 1"
+    assert load({"jwt_audience": ("c", "d,e")}, {}, file).settings.jwt_audience == ("c", "d", "e")
+    file.write_text("jwt_audience = [1]")
+    assert "jwt_audience" in (told := complaint(tmp_path, config_file=file))
+    assert "must be text, or a list of texts" in told
+
+
+def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
+    secret = "s3cr3t-" * 6
+    environment = {"COLLAB_JWT_SECRET": secret, "COLLAB_JWKS": "https://me:pass@keys.example/a,b.json"}
+    loaded = load(None, environment, folder=tmp_path)
+    assert loaded.settings.jwt_secret == secret
+    for text in (as_text(loaded), str(as_data(loaded)), repr(loaded), str(loaded.settings)):
+        assert "s3cr3t" not in text
+        assert "pass" not in text.replace("passed", "")
+    assert "https://me:***@keys.example/a, b.json" in as_text(loaded)
+
+
+def test_a_short_secret_is_refused_and_not_shown(tmp_path: Path) -> None:
+    told = complaint(tmp_path, environment={"COLLAB_JWT_SECRET": "s3cr3t"})
+    assert told.startswith("jwt_secret has 6 bytes, and HS256 needs 32 or more")
+    assert "s3cr3t" not in told
+
+
 def test_what_is_shown_of_the_settings_holds_no_password(tmp_path: Path) -> None:
     loaded = load({"store": "postgresql://u:s3cret@h/d"}, folder=tmp_path)
     assert "s3cret" not in as_text(loaded)
