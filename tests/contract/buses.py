@@ -1,0 +1,196 @@
+"""The buses that the contract suite runs on, and a listener that remembers what it was told.
+
+A *world* is one place where nodes meet. It can harm them: cut one off, join it again, kill one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from collab_server.bus.base import Bus, BusKind, BusMessage, NodeId
+from collab_server.bus.memory import MemoryBus, MemoryHub
+
+PATIENCE_S = 30.0
+HERALD = "herald"
+"""A node of the suite's own, which the tests' listeners do not mention."""
+
+
+@dataclass
+class Ear:
+    """A listener that remembers."""
+
+    told: list[tuple[int, NodeId, tuple[BusMessage, ...]]] = field(default_factory=list)
+    gaps: Counter[int] = field(default_factory=Counter)
+    gone: list[NodeId] = field(default_factory=list)
+    probed: set[str] = field(default_factory=set)
+    on_heard: Callable[[], None] = lambda: None
+    on_gone: Callable[[], None] = lambda: None
+
+    def on_messages(self, shard: int, sender: NodeId, messages: Sequence[BusMessage]) -> None:
+        if sender.name == HERALD:
+            self.probed.update(message.room for message in messages)
+            return
+        self.told.append((shard, sender, tuple(messages)))
+        self.on_heard()
+
+    def on_gap(self, shard: int) -> None:
+        self.gaps[shard] += 1
+
+    def on_node_gone(self, node: NodeId) -> None:
+        if node.name != HERALD:
+            self.gone.append(node)
+            self.on_gone()
+
+    @property
+    def messages(self) -> list[BusMessage]:
+        return [message for _, _, messages in self.told for message in messages]
+
+    def data(self, room: str) -> list[bytes]:
+        return [message.data for message in self.messages if message.room == room]
+
+
+@dataclass
+class Speaker:
+    """A node of the world: its bus, what it heard, and the task that runs it."""
+
+    bus: Bus
+    ear: Ear = field(default_factory=Ear)
+    running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.bus.open(self.ear)
+        self.running = asyncio.create_task(self.bus.run())
+
+    async def stop(self) -> None:
+        await self.bus.close()
+        await self.end_task()
+
+    async def end_task(self) -> None:
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.gather(self.running, return_exceptions=True)
+            self.running = None
+
+    def watch(self, *rooms: str) -> None:
+        for room in rooms:
+            self.bus.watch(self.bus.shard_of(room))
+
+    def say(self, room: str, *datas: bytes, kind: BusKind = BusKind.UPDATE) -> None:
+        for data in datas:
+            self.bus.publish(room, kind, data)
+
+
+class World(Protocol):
+    """Where nodes meet."""
+
+    def bus(self, name: str) -> Bus:
+        """A new life of the node of this name, not yet opened."""
+        ...
+
+    async def kill(self, speaker: Speaker) -> None:
+        """End a node as if its process had died."""
+        ...
+
+    async def cut(self, speaker: Speaker) -> None:
+        """Let nothing through to a node or from it, from now on."""
+        ...
+
+    async def heal(self, speaker: Speaker) -> None:
+        """Join it again."""
+        ...
+
+
+class MemoryWorld:
+    """Nodes of one process."""
+
+    def __init__(self) -> None:
+        self._hub = MemoryHub()
+
+    def bus(self, name: str) -> Bus:
+        return MemoryBus(self._hub, name)
+
+    async def kill(self, speaker: Speaker) -> None:
+        assert isinstance(speaker.bus, MemoryBus)
+        self._hub.kill(speaker.bus)
+        await speaker.end_task()
+
+    async def cut(self, speaker: Speaker) -> None:
+        assert isinstance(speaker.bus, MemoryBus)
+        self._hub.cut(speaker.bus)
+
+    async def heal(self, speaker: Speaker) -> None:
+        assert isinstance(speaker.bus, MemoryBus)
+        self._hub.heal(speaker.bus)
+
+
+@asynccontextmanager
+async def memory_world() -> AsyncIterator[World]:
+    yield MemoryWorld()
+
+
+WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {"memory": memory_world}
+"""Every bus that is held to the contract."""
+
+
+class House:
+    """The nodes of one test; all are stopped at its end."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._speakers: list[Speaker] = []
+
+    async def enter(self, name: str, *rooms: str) -> Speaker:
+        """A started node that listens to the shards of some rooms, and knows the nodes before it."""
+        speaker = Speaker(self.world.bus(name))
+        await speaker.start()
+        speaker.watch(*rooms)
+        self._speakers.append(speaker)
+        await eventually(self._all_met, "the nodes have met")
+        if rooms:
+            await self.hears(speaker, *rooms)
+        return speaker
+
+    def _here(self) -> list[Speaker]:
+        return [speaker for speaker in self._speakers if speaker.running is not None]
+
+    def _all_met(self) -> bool:
+        here = self._here()
+        names = {speaker.bus.node for speaker in here}
+        return all(names - {speaker.bus.node} <= set(speaker.bus.nodes()) for speaker in here)
+
+    async def hears(self, speaker: Speaker, *rooms: str) -> None:
+        """Return when a node certainly listens to the shards of these rooms."""
+        herald = Speaker(self.world.bus(HERALD))
+        await herald.start()
+        for room in rooms:
+            shard = herald.bus.shard_of(room)
+            # A name of the same shard that no test uses.
+            probe = next(n for i in range(100_000) if herald.bus.shard_of(n := f"probe-{i}") == shard)
+            speaker.ear.probed.clear()
+            while probe not in speaker.ear.probed:
+                herald.say(probe, b"", kind=BusKind.CONTROL)
+                await asyncio.sleep(0.005)
+        await herald.stop()
+        await eventually(
+            lambda: all(herald.bus.node not in other.bus.nodes() for other in self._here()), "the herald left"
+        )
+
+    async def close(self) -> None:
+        for speaker in self._speakers:
+            if speaker.running is not None:
+                await speaker.stop()
+
+
+async def eventually(holds: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, with patience."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():  # noqa: ASYNC110 - what is waited for may be anything
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"never: {what}") from None
