@@ -273,6 +273,12 @@ class Settings(BaseModel):
     """How long the request for a WebSocket may take."""
     silence_timeout_s: Seconds = 30.0
     """A connection that has not sent one message this long after opening is closed with 4408."""
+    auth_timeout_s: Seconds = 10.0
+    """A Hocuspocus connection that was not let into any document within this is closed with 4408."""
+    token_expiry_notice_s: Seconds = 30.0
+    """How long before a token runs out a Hocuspocus client is asked for a new one."""
+    sessions_max: Count = 100_000
+    """Stays of clients in rooms at once (one Hocuspocus connection may have many); past it: 1013."""
     idle_timeout_s: Seconds = 300.0
     """A connection without any message of its client for this long is closed with 4408."""
     keepalive_s: float = Field(20.0, gt=0, le=29, allow_inf_nan=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from collab_server.config import Settings
-from collab_server.gateway.plain import PlainSettings
-from collab_server.gateway.settings import TransportSettings
+from collab_server.gateway.sessions import Sessions
+from collab_server.gateway.settings import GatewaySettings, TransportSettings
 from collab_server.hosting.archive import ArchiveBounds
 from collab_server.hosting.settings import Ack, HistorySettings, HostingSettings, JournalSettings
 from collab_server.room.settings import RoomSettings
@@ -114,16 +115,27 @@ def journal(settings: Settings) -> JournalSettings:
     )
 
 
-def plain(settings: Settings) -> PlainSettings:
-    """The bounds of one connection of the plain dialect."""
-    return PlainSettings(
+def gateway(settings: Settings) -> GatewaySettings:
+    """The bounds of one connection, in either dialect."""
+    return GatewaySettings(
         frame_bytes_max=settings.frame_bytes_max,
         room_name_bytes_max=settings.room_name_bytes_max,
         message_rate_max_per_s=settings.message_rate_max_per_s,
         message_burst_max=settings.message_burst_max,
         message_flood_max_s=settings.message_flood_max_s,
         silence_timeout_s=settings.silence_timeout_s,
+        auth_timeout_s=settings.auth_timeout_s,
         keepalive_s=settings.keepalive_s,
+    )
+
+
+def sessions(settings: Settings, wall_clock_ms: Callable[[], int], node: str) -> Sessions:
+    """Who is in which room, and until when."""
+    return Sessions(
+        settings.sessions_max,
+        expiry_notice_s=settings.token_expiry_notice_s,
+        node=node,
+        wall_clock_ms=wall_clock_ms,
     )
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import random
+import secrets
 import signal
 import socket
 import ssl
@@ -23,11 +24,13 @@ import uvloop
 from fastapi import FastAPI
 
 from collab_server import openfiles, parts
+from collab_server.access.gatekeeper import OpenGatekeeper
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
 from collab_server.config import Addresses, Settings
 from collab_server.errors import CloseCode, ConfigError
-from collab_server.gateway.plain import PlainGateway
+from collab_server.gateway.gateway import Gateway
+from collab_server.gateway.lobby import Lobby
 from collab_server.gateway.upgrade import WebSocketServer
 from collab_server.hosting.archives import Archives
 from collab_server.hosting.compactor import Compactor
@@ -131,9 +134,17 @@ class Node:
         self._janitor = Janitor(self._registry, self._compactor, hosting, clock=loop.time)
         self._notices = NoticeReader(self._store, self._registry, hosting)
         self._store_watch = StoreWatch(self._store, hosting, metrics)
-        self._plain = PlainGateway(self._registry, parts.plain(settings), metrics, clock=loop.time)
+        self._sessions = parts.sessions(settings, _wall_clock_ms, node=f"{secrets.token_hex(4)}-")
+        self._lobby = Lobby(
+            self._registry,
+            OpenGatekeeper(),
+            self._sessions,
+            parts.gateway(settings),
+            metrics,
+            clock=loop.time,
+        )
         self._sockets = WebSocketServer(
-            self._plain.session, parts.transport(settings), ConnectionCounts(metrics)
+            Gateway(self._lobby).connection, parts.transport(settings), ConnectionCounts(metrics)
         )
         self._loop_health = LoopHealth(
             metrics.loop_lag_seconds, settings.loop_lag_interval_ms / 1000, settings.gc_full_interval_s
@@ -207,7 +218,7 @@ class Node:
         self._spawn("notices", self._notices.run())
         self._spawn("store watch", self._store_watch.run())
         self._spawn("retention", self._retention.run())
-        self._spawn("plain gateway", self._plain.run())
+        self._spawn("lobby", self._lobby.run())
         self._spawn("loop health", self._loop_health.run())
         await self._sockets.start()
         secure = settings.tls_cert is not None
@@ -247,7 +258,7 @@ class Node:
             saved = False
             log.error("not everything was saved in time", bytes_waiting=self._journal.bytes_waiting)
         await self._registry.close()
-        await self._plain.close()
+        await self._lobby.close()
         for web in self._web:
             await web.stop()
         await self._sockets.stop()
@@ -349,6 +360,7 @@ class Node:
         metrics, registry, journal = self._metrics, self._registry, self._journal
         metrics.rooms.set_function(lambda: registry.rooms_count)
         metrics.members.set_function(lambda: sum(len(host.peers) for host in registry.hosts))
+        metrics.sessions.set_function(lambda: len(self._sessions))
         metrics.slow_members.set_function(lambda: sum(host.slow_members_count for host in registry.hosts))
         metrics.connections.set_function(lambda: len(self._sockets))
         metrics.journal_entries.set_function(lambda: journal.entries_waiting)

@@ -75,3 +75,32 @@ class TransportSettings:
 
     deflate_level: int = 6
     """zlib's level, 1 (fast) to 9 (small)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """What one connection may do, in either dialect."""
+
+    frame_bytes_max: int = 16 * MIB
+    """What may wait until a room is open: twice this."""
+
+    room_name_bytes_max: int = 512
+    """A room's name, in bytes of UTF-8."""
+
+    message_rate_max_per_s: float = 1_000
+    """Messages on average. Above it, the connection is read more slowly."""
+
+    message_burst_max: float = 20_000
+    """Messages at once, before the rate counts."""
+
+    message_flood_max_s: float = 10
+    """Held back for this long without a pause, a connection is closed with 4429."""
+
+    silence_timeout_s: float = 30
+    """From opening to the first message of a plain connection."""
+
+    auth_timeout_s: float = 10
+    """From opening to the first admission on a multiplexed connection; traffic does not refresh it."""
+
+    keepalive_s: float = 20
+    """A connection that got nothing for this long gets a small frame."""

@@ -53,6 +53,8 @@ class Refusal(StrEnum):
     DRAINING = "draining"
     STORE = "store"
     DELETED = "deleted"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
     OTHER = "other"
 
 
@@ -75,6 +77,7 @@ class Metrics:
     | `collab_connections` | gauge | WebSocket connections open now |
     | `collab_rooms` | gauge | rooms open on this node now |
     | `collab_members` | gauge | connections that are in a room now |
+    | `collab_sessions` | gauge | stays of clients in rooms, with those on their way in; many on one Hocuspocus connection |
     | `collab_messages_received_total` | counter, kind | messages from clients |
     | `collab_bytes_received_total` | counter, kind | their bytes |
     | `collab_messages_sent_total` | counter, kind | messages to clients, one for each recipient |
@@ -122,6 +125,7 @@ class Metrics:
         self.connections = self._gauge("collab_connections", "WebSocket connections open now.")
         self.rooms = self._gauge("collab_rooms", "Rooms open on this node now.")
         self.members = self._gauge("collab_members", "Connections that are in a room now.")
+        self.sessions = self._gauge("collab_sessions", "Stays in rooms, with those on their way in.")
         self.journal_entries = self._gauge("collab_journal_entries", "Updates that wait for the store.")
         self.journal_bytes = self._gauge(
             "collab_journal_bytes", "Bytes of the updates that wait for the store."

@@ -171,7 +171,11 @@ class Framing(Protocol):
         ...
 
     def permission_denied(self, reason: str) -> Frame:
-        """Frame the refusal that goes before the close."""
+        """Frame the refusal of a client, or of what it sent."""
+        ...
+
+    def stateless(self, payload: str) -> Frame | None:
+        """Frame a message that no document keeps; None where the dialect has no such thing."""
         ...
 
 
@@ -208,6 +212,9 @@ class PlainFraming:
     def permission_denied(self, reason: str) -> Frame:
         """``2, 0, varString``."""
         return Frame(b"\x02\x00" + encode_var_string(reason))
+
+    def stateless(self, payload: str) -> None:
+        """There is no such message."""
 
 
 PLAIN: Final = PlainFraming()

@@ -9,9 +9,14 @@ from contextlib import asynccontextmanager
 import pytest
 from pycrdt import Doc, Text
 
+from collab_server.access.gatekeeper import OpenGatekeeper
 from collab_server.errors import MalformedError, PeerError
 from collab_server.gateway.handshake import Headers, Request
-from collab_server.gateway.plain import PlainGateway, PlainSession, PlainSettings, room_name
+from collab_server.gateway.lobby import Lobby
+from collab_server.gateway.plain import PlainConnection
+from collab_server.gateway.routing import room_of_path
+from collab_server.gateway.sessions import Sessions
+from collab_server.gateway.settings import GatewaySettings
 from collab_server.wire import sync
 from collab_server.wire.frame import Frame
 from tests.support import frames
@@ -41,18 +46,25 @@ class PlayedSocket:
 
 @asynccontextmanager
 async def gateway_of(
-    home: House, settings: PlainSettings | None = None, now: list[float] | None = None
-) -> AsyncIterator[PlainGateway]:
+    home: House, settings: GatewaySettings | None = None, now: list[float] | None = None
+) -> AsyncIterator[Lobby]:
     now = now or [0.0]
-    gateway = PlainGateway(home.registry, settings or PlainSettings(), home.metrics, clock=lambda: now[0])
+    lobby = Lobby(
+        home.registry,
+        OpenGatekeeper(),
+        Sessions(wall_clock_ms=lambda: 0),
+        settings or GatewaySettings(),
+        home.metrics,
+        clock=lambda: now[0],
+    )
     try:
-        yield gateway
+        yield lobby
     finally:
-        await gateway.close()
+        await lobby.close()
 
 
-def connect(gateway: PlainGateway) -> tuple[PlainSession, PlayedSocket]:
-    session = gateway.session(Request("/room", Headers(b""), None, is_secure=False))
+def connect(lobby: Lobby) -> tuple[PlainConnection, PlayedSocket]:
+    session = PlainConnection(lobby, Request("/room", Headers(b""), None, is_secure=False))
     socket = PlayedSocket()
     session.on_open(socket)  # type: ignore[arg-type]  # plays the part of one
     return session, socket
@@ -119,7 +131,7 @@ async def test_a_fault_while_a_room_is_opened_closes_the_socket(
 
 
 async def test_what_waits_for_a_room_to_open_is_bounded() -> None:
-    async with house() as home, gateway_of(home, PlainSettings(frame_bytes_max=1000)) as gateway:
+    async with house() as home, gateway_of(home, GatewaySettings(frame_bytes_max=1000)) as gateway:
         session, _ = connect(gateway)
         session.on_binary(bytes(1000))
         session.on_binary(bytes(1000))
@@ -143,7 +155,7 @@ async def test_who_says_nothing_is_closed_and_who_spoke_is_not() -> None:
         await until(lambda: not talker_socket.is_paused and not quiet_socket.is_paused)
         talker.on_binary(frames.step1())
         now[0] = 31.0
-        gateway._close_silent(now[0])
+        gateway.close_late(now[0])
         assert [code for code, _ in quiet_socket.closed] == [4408]
         assert not talker_socket.closed
         assert quiet not in gateway.silent
@@ -175,13 +187,13 @@ async def test_whoever_got_nothing_since_the_last_turn_gets_a_harmless_frame() -
     ],
 )
 def test_a_room_is_the_rest_of_the_path(path: str, name: str) -> None:
-    assert room_name(path, 512) == name
+    assert room_of_path(path, 512) == name
 
 
 @pytest.mark.parametrize("path", ["/", "", "/?x=y", "/%00", "/a%FF", "/" + "a" * 513, "/" + "%C3%A9" * 257])
 def test_a_name_that_is_none_is_refused(path: str) -> None:
     with pytest.raises(MalformedError):
-        room_name(path, 512)
+        room_of_path(path, 512)
 
 
 async def test_a_room_that_is_deleted_while_somebody_joins_sends_it_away() -> None:
@@ -205,9 +217,11 @@ async def test_a_room_that_is_deleted_while_somebody_joins_sends_it_away() -> No
 async def test_who_makes_everybody_wait_with_heavy_messages_is_read_more_slowly() -> None:
     async with house() as home:
         turns = iter(range(1000))
-        gateway = PlainGateway(
+        gateway = Lobby(
             home.registry,
-            PlainSettings(message_rate_max_per_s=100, message_burst_max=1000),
+            OpenGatekeeper(),
+            Sessions(wall_clock_ms=lambda: 0),
+            GatewaySettings(message_rate_max_per_s=100, message_burst_max=1000),
             home.metrics,
             clock=lambda: 0.0,
             stopwatch=lambda: next(turns) * 0.2,

@@ -1,0 +1,166 @@
+"""One socket, whatever is spoken on it: its pace, its silence, and what waits to be sent on it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collab_server.access.limits import Pace
+from collab_server.errors import FloodError, PeerError
+from collab_server.gateway.handshake import Request
+from collab_server.gateway.lobby import Lobby
+from collab_server.gateway.websocket import Socket
+from collab_server.wire.frame import Frame
+
+
+class Connection:
+    """The handler of one socket (``gateway.websocket.SocketHandler``). A dialect derives its own from it."""
+
+    __slots__ = (
+        "_held_back", "_rate", "_sent", "caller", "is_closed", "is_full", "lobby", "request",
+        "socket",
+    )  # fmt: skip
+
+    def __init__(self, lobby: Lobby, request: Request) -> None:
+        self.lobby = lobby
+        self.request = request
+        address = request.remote_address
+        self.caller = lobby.callers.caller(address[0] if address else None, request.headers.all)
+        self.socket: Socket | None = None
+        self.is_closed = False
+        self.is_full = False
+        """Whether the socket's buffer is over its high-water mark."""
+        self._held_back = False
+        self._sent = False
+        settings = lobby.settings
+        self._rate = Pace(settings.message_rate_max_per_s, settings.message_burst_max, lobby.clock())
+
+    # -- what a dialect says
+
+    def begin(self, socket: Socket) -> None:
+        """The socket is open. Raises PeerError to close it at once."""
+        raise NotImplementedError
+
+    def receive(self, data: bytes) -> None:
+        """Take one frame. Raises PeerError to close the socket."""
+        raise NotImplementedError
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the dialect takes more frames now."""
+        raise NotImplementedError
+
+    def filled(self) -> None:
+        """The socket is over its high-water mark."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """The socket has room again."""
+        raise NotImplementedError
+
+    def ended(self, *, goodbye: bool) -> None:
+        """The socket is gone; ``goodbye`` if the client closed it in order."""
+        raise NotImplementedError
+
+    def keepalive_frame(self) -> Frame | None:
+        """A frame that the client takes to no effect; None if there is none for it now."""
+        raise NotImplementedError
+
+    # -- what the socket says
+
+    def on_open(self, socket: Socket) -> None:
+        """The handshake is done."""
+        self.socket = socket
+        self.begin(socket)
+        self.lobby.connections.add(self)
+
+    def on_binary(self, data: bytes) -> None:
+        """Take one frame. Raises PeerError."""
+        lobby = self.lobby
+        lobby.silent.pop(self, None)
+        self.pace()
+        if len(data) < _WEIGHED_FROM_BYTES:
+            self.receive(data)
+            return
+        # A large message counts as more than one if it made everybody else wait for long.
+        began = lobby.stopwatch()
+        self.receive(data)
+        took_ms = (lobby.stopwatch() - began) * 1000
+        if took_ms > 1.0:
+            self.pace(took_ms * _MESSAGES_PER_MS)
+
+    def on_text(self, text: str) -> None:
+        """Ignored: neither dialect has text frames, and y_crdt's JSON ping is harmless."""
+        self.lobby.silent.pop(self, None)
+        self.pace()
+
+    def on_full(self) -> None:
+        """The socket is over its high-water mark."""
+        self.is_full = True
+        self.filled()
+
+    def on_drained(self) -> None:
+        """The socket has room again."""
+        self.is_full = False
+        if not self.is_closed:
+            self.drained()
+
+    def on_close(self, code: int, clean: bool) -> None:  # as in SocketHandler
+        """The socket is gone."""
+        self.is_closed = True
+        lobby = self.lobby
+        lobby.connections.discard(self)
+        lobby.silent.pop(self, None)
+        lobby.unauthenticated.pop(self, None)
+        self.ended(goodbye=clean)
+
+    # -- what sessions and the lobby do
+
+    def send(self, frame: Frame) -> None:
+        """Queue a frame."""
+        if self.socket is not None and not self.is_closed:
+            self._sent = True
+            self.socket.send(frame)
+
+    def close(self, error: PeerError) -> None:
+        """Close the socket with the error's code."""
+        if self.socket is not None and not self.is_closed:
+            self.socket.close(error.close_code, error.reason)
+
+    def keep_alive(self) -> None:
+        """Send a small frame if nothing was sent since the last turn."""
+        if not self._sent and not self.is_full and (frame := self.keepalive_frame()) is not None:
+            self.send(frame)
+        self._sent = False
+
+    def pace(self, amount: float = 1.0) -> None:
+        """Count a message. Who is too fast is read more slowly, and closed when that goes on."""
+        lobby = self.lobby
+        now = lobby.clock()
+        if self._rate.take(now, amount) == 0.0:
+            return
+        if self._rate.strained_s(now) > lobby.settings.message_flood_max_s:
+            raise FloodError("too many messages")
+        if not self._held_back and self.socket is not None:
+            self._held_back = True
+            self.socket.pause_reading()
+            self._read_on_when_paid()
+
+    def read_on(self) -> None:
+        """Go on reading, unless the client is held back or the dialect takes nothing now."""
+        if self.socket is not None and not self.is_closed and not self._held_back and self.may_read:
+            self.socket.resume_reading()
+
+    def _read_on_when_paid(self) -> None:
+        wait_s = self._rate.strained_until - self.lobby.clock()
+        if self.is_closed:
+            return
+        if wait_s > 0:
+            asyncio.get_running_loop().call_later(wait_s, self._read_on_when_paid)
+            return
+        self._held_back = False
+        self.read_on()
+
+
+_WEIGHED_FROM_BYTES = 16 * 1024
+_MESSAGES_PER_MS = 10
+"""What a millisecond of work counts as: at the default rate a connection gets a tenth of the node's time."""

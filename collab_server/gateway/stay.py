@@ -1,0 +1,149 @@
+"""The way of one client into a room and out again, whatever its dialect: asked, let in, caught up, gone."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import structlog
+
+from collab_server.access.identity import Admission
+from collab_server.errors import CloseCode, PeerError
+from collab_server.gateway.connection import Connection
+from collab_server.gateway.sessions import Session
+from collab_server.hosting.host import Host
+from collab_server.room.member import Member
+from collab_server.telemetry.metrics import Refusal
+from collab_server.wire.frame import Frame
+from collab_server.wire.sync import Framing
+
+log = structlog.get_logger(__name__)
+
+
+class Stay(Session):
+    """A session with a connection to speak through: the peer of a room's host."""
+
+    __slots__ = ("_goodbye", "_has_left", "_is_barred", "connection", "host", "waiting")
+
+    def __init__(self, connection: Connection, room: str) -> None:
+        super().__init__(room, connection.caller)
+        self.connection = connection
+        self.host: Host | None = None
+        """The room, once it is open and joined."""
+        self.waiting: deque[tuple[bytes, int]] = deque()
+        """Frames that came before, each with where its message begins."""
+        self._has_left = False
+        self._goodbye = False
+        self._is_barred = False
+
+    # -- what a dialect says
+
+    def receive(self, host: Host, frame: bytes, at: int) -> None:
+        """Take one frame, whose message begins at ``at``. Raises PeerError."""
+        raise NotImplementedError
+
+    def make_member(self, admission: Admission) -> Member:
+        """The member that this client becomes."""
+        raise NotImplementedError
+
+    def attach(self, host: Host) -> None:
+        """Join, and greet the client. Raises PeerError if there is no place."""
+        raise NotImplementedError
+
+    def entered(self) -> None:
+        """The room is open, and what waited has been taken; the client may have left meanwhile."""
+        raise NotImplementedError
+
+    def refuse(self, error: PeerError) -> None:
+        """Tell the client that it could not enter."""
+        raise NotImplementedError
+
+    # -- in and out
+
+    async def enter(self, token: str | None) -> None:
+        """Ask for admission, open the room, join it, and take what the client said meanwhile."""
+        lobby = self.connection.lobby
+        try:
+            admission = await lobby.admit(token, self.room, self.caller)
+            self.member = self.make_member(admission)
+            lobby.sessions.add(self, admission)
+            lobby.unauthenticated.pop(self.connection, None)
+            async with lobby.registry.opened(self.room) as host:
+                if not self._is_barred:
+                    self._join(host)
+        except PeerError as error:
+            if self.host is None and error.close_code in _REFUSALS:
+                lobby.metrics.count_refused(_REFUSALS[error.close_code])
+            self.refuse(error)
+        except Exception:  # whatever it is, a socket that is never read again must not stay
+            log.exception("a session could not enter its room")
+            self.refuse(PeerError("internal error"))
+        finally:
+            self.waiting.clear()
+            if self._has_left or self._is_barred:
+                lobby.sessions.discard(self)
+
+    def _join(self, host: Host) -> None:
+        self.attach(host)
+        self.host = host
+        try:
+            if self.connection.is_full:
+                host.peer_full(self)
+            # A client that wrote and left at once has left its edits here: they count.
+            while self.waiting and not self._is_barred:
+                self.receive(host, *self.waiting.popleft())
+        finally:
+            if self._has_left:
+                host.detach(self, goodbye=self._goodbye)
+        self.entered()
+
+    def leave(self, *, goodbye: bool) -> None:
+        """The client is gone. What it wrote stays; ``goodbye``: it left in order."""
+        if self._has_left:
+            return
+        self._has_left = True
+        self._goodbye = goodbye
+        self.connection.lobby.sessions.discard(self)
+        if self.host is not None:
+            self.host.detach(self, goodbye=goodbye)
+
+    def bar(self) -> None:
+        """Take nothing more from this client, also of what it has sent already."""
+        self._is_barred = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client is gone, or was sent away."""
+        return self._has_left or self._is_barred
+
+    # -- what the room says
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the socket's buffer is over its high-water mark."""
+        return self.connection.is_full
+
+    def send(self, frame: Frame) -> None:
+        """Queue a frame."""
+        if not self._has_left:
+            self.connection.send(frame)
+
+    def new_member(self, admission: Admission, framing: Framing, *, wants_echo: bool = False) -> Member:
+        """A member with the rights of ``admission``."""
+        return Member(
+            self.connection.lobby.next_member_id(),
+            framing,
+            can_write=admission.can_write,
+            writable_roots=admission.writable_roots,
+            wants_echo=wants_echo,
+            user_id=admission.identity.user_id,
+        )
+
+
+# What is over a bound is counted where the bound is.
+_REFUSALS = {
+    CloseCode.SERVICE_RESTART: Refusal.DRAINING,
+    CloseCode.DELETED: Refusal.DELETED,
+    CloseCode.STORE_UNAVAILABLE: Refusal.STORE,
+    CloseCode.UNAUTHENTICATED: Refusal.UNAUTHENTICATED,
+    CloseCode.FORBIDDEN: Refusal.FORBIDDEN,
+}
