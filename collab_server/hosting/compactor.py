@@ -86,6 +86,9 @@ class Compactor:
             if not self._rooms:
                 self._wake.clear()
                 await self._wake.wait()
+            # Rooms of the same age come due together, and a store in memory never waits: let others have a
+            # turn between two of them.
+            await asyncio.sleep(0)
             room = next(iter(self._rooms))
             del self._rooms[room]
             try:

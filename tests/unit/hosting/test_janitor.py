@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 from collab_server.errors import CloseCode
 from collab_server.hosting.janitor import Janitor, NoticeReader, StoreWatch
@@ -131,3 +132,16 @@ async def test_one_failed_ping_is_no_trouble_where_two_were_asked_for() -> None:
         fault.clear()
         await watch.check()
         assert watch.trouble is None
+
+
+async def test_others_have_a_turn_between_two_compactions() -> None:
+    async with house(EAGER) as home:
+        rooms = [f"r{n}" for n in range(20)]
+        for room in rooms:
+            await home.store.append([Append(room, edit("a")), Append(room, edit("b"))])
+            home.compactor.request(room)
+        done_by_turn = [0]
+        while done_by_turn[-1] < len(rooms):
+            await asyncio.sleep(0)
+            done_by_turn.append(sum([await is_compacted(home.store, room) for room in rooms]))
+        assert max(after - before for before, after in pairwise(done_by_turn)) <= 1
