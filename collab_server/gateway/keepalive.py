@@ -30,12 +30,17 @@ class Watched(Protocol):
     def stalled_s(self, now: float) -> float:
         """For how long it has been full; 0 when it is not."""
 
+    def nap(self, now: float) -> bool:
+        """Let go of what only a talking connection needs; True if that is done."""
+
     def ping(self) -> None:
         """Send a ping."""
 
     def give_up(self, error: PeerError) -> None:
         """Close it."""
 
+
+_NAP_LOOK_S = 3.0  # how often one that talks is asked whether it naps again
 
 W = TypeVar("W", bound=Watched)
 
@@ -53,6 +58,8 @@ class Keepalive(Generic[W]):
         self.tick_s = min(1.0, turn_s / 4, settings.pong_timeout_s)
         self._slots: list[set[W]] = [set() for _ in range(math.ceil(turn_s / self.tick_s))]
         self._at = 0
+        self._awake: list[set[W]] = [set() for _ in range(max(1, round(_NAP_LOOK_S / self.tick_s)))]
+        """Who has a parser, in slots as above: each tick asks one of them who naps again."""
         self._pinged: deque[tuple[float, list[W]]] = deque()
         self._awaited: dict[W, float] = {}
         """Until when an answer to a ping has time; whoever was heard since is not in here."""
@@ -66,12 +73,17 @@ class Keepalive(Generic[W]):
 
     def add(self, socket: W) -> None:
         """Watch a connection from now on."""
-        self._slot_of(socket).add(socket)
+        self._slot_of(socket, self._slots).add(socket)
 
     def discard(self, socket: W) -> None:
         """Watch it no more."""
-        self._slot_of(socket).discard(socket)
+        self._slot_of(socket, self._slots).discard(socket)
+        self._slot_of(socket, self._awake).discard(socket)
         self._awaited.pop(socket, None)
+
+    def awake(self, socket: W) -> None:
+        """A connection has begun to talk: ask it now and then whether it naps again."""
+        self._slot_of(socket, self._awake).add(socket)
 
     def tick(self, now: float) -> None:
         """Judge who was pinged ``pong_timeout_s`` ago, then visit the next slot."""
@@ -82,16 +94,20 @@ class Keepalive(Generic[W]):
                 if self._awaited.get(socket) == due:
                     del self._awaited[socket]
                     self._judge(socket, now)
-        self._at = (self._at + 1) % len(self._slots)
-        pinged = [socket for socket in list(self._slots[self._at]) if self._visit(socket, now)]
+        self._at += 1
+        awake = self._awake[self._at % len(self._awake)]
+        awake.difference_update([socket for socket in awake if socket.nap(now)])
+        visited = list(self._slots[self._at % len(self._slots)])
+        pinged = [socket for socket in visited if self._visit(socket, now)]
         if pinged:
             due = now + self._pong_timeout_s
             self._pinged.append((due, pinged))
             self._awaited.update(dict.fromkeys(pinged, due))
 
-    def _slot_of(self, socket: W) -> set[W]:
+    @staticmethod
+    def _slot_of(socket: W, slots: list[set[W]]) -> set[W]:
         # The address of an object is a good enough hash, and costs the socket no memory.
-        return self._slots[(id(socket) >> 5) % len(self._slots)]
+        return slots[(id(socket) >> 5) % len(slots)]
 
     def _judge(self, socket: W, now: float) -> None:
         if socket.is_reading() and not socket.take_heard(now):

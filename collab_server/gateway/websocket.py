@@ -30,6 +30,7 @@ from collab_server.gateway.handshake import Request
 from collab_server.gateway.keepalive import Keepalive
 from collab_server.gateway.linger import Linger
 from collab_server.gateway.messages import MessageJoiner
+from collab_server.gateway.nap import Nap
 from collab_server.gateway.observer import TransportObserver
 from collab_server.gateway.parserend import SILENT, ParserEnd, feed, open_parser
 from collab_server.gateway.settings import TransportSettings
@@ -47,6 +48,9 @@ _PING: Final = WSMsgType.PING
 _OPCODES: Final = {_TEXT: rfc6455.TEXT, _BINARY: rfc6455.BINARY, _CONTINUATION: 0}
 
 _PING_FRAME: Final = rfc6455.header(rfc6455.FIN | rfc6455.PING, 0)
+_EMPTY_PONG: Final = bytes((rfc6455.FIN | rfc6455.PONG, 0x80))  # masked, no payload; the mask follows
+_EMPTY_PONG_BYTES: Final = 6
+_NAP_AFTER_S: Final = 2.0  # who types never naps
 _COPY_BYTES_MAX: Final = 4096  # up to here one copied buffer is cheaper for the loop than two
 
 
@@ -113,6 +117,7 @@ class Socket(WSListener):
         "_code",
         "_data_at",
         "_deflate_max",
+        "_empty_room",
         "_full_since",
         "_grown",
         "_handler",
@@ -151,7 +156,7 @@ class Socket(WSListener):
         self._deflate_max = deflate_bytes_max(agreement, home.settings)
         self._parser: asyncio.BufferedProtocol | None = None
         self._parser_end: ParserEnd | None = None
-        self._parser_room = 0
+        self._parser_room = self._empty_room = 0
         transport.set_write_buffer_limits(
             home.settings.send_high_water_bytes, home.settings.send_low_water_bytes
         )
@@ -224,13 +229,27 @@ class Socket(WSListener):
 
         A client in the middle of a long frame cannot answer a ping; what shows it is the parser's buffer.
         """
-        room = 0 if self._parser is None else len(memoryview(self._parser.get_buffer(-1)))
+        room = self._unread_room()
         if room != self._parser_room:
             self._parser_room = room
             self._heard = True
             self._data_at = now
         heard, self._heard = self._heard, False
         return heard
+
+    def nap(self, now: float) -> bool:
+        """Let go of the parser if the connection has been quiet and is in the middle of nothing.
+
+        True if there is no parser any more.
+        """
+        if self._parser is None or self._state is not _State.OPEN:
+            return True
+        if now - self._data_at < _NAP_AFTER_S or self._unread_room() != self._empty_room:
+            return False
+        self._drop_parser()
+        self._parser_room = 0
+        self._transport.set_protocol(Nap(self))
+        return True
 
     def is_reading(self) -> bool:
         """Whether silence is the peer's fault."""
@@ -264,7 +283,7 @@ class Socket(WSListener):
         # uvloop keeps the last unbuffered protocol of a transport for good: let that be nobody, and not a
         # whole HTTP protocol for each idle connection.
         self._transport.set_protocol(_NOBODY)
-        self._set_parser()
+        self._transport.set_protocol(Nap(self))
         try:
             handler.on_open(self)
         except PeerError as error:
@@ -274,6 +293,15 @@ class Socket(WSListener):
             self._fail(CloseCode.INTERNAL_ERROR, "internal error")
         feed(self._transport, pipelined)
         return self._transport.get_protocol()
+
+    def wake(self, data: bytes) -> None:
+        """The first bytes after a nap. An answer to a ping does not end it."""
+        if len(data) == _EMPTY_PONG_BYTES and data.startswith(_EMPTY_PONG):
+            self._heard = True
+            return
+        self._set_parser()
+        self._home.keepalive.awake(self)
+        feed(self._transport, data)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """One whole frame, unmasked; picows has checked opcode, masking, length form and frame size."""
@@ -463,6 +491,10 @@ class Socket(WSListener):
             log.exception("a socket's handler failed")
             self._home.loop.call_soon(self._fail, CloseCode.INTERNAL_ERROR, "internal error")
 
+    def _unread_room(self) -> int:
+        """How much the parser's buffer takes; less than at first while it holds a part of a frame."""
+        return 0 if self._parser is None else len(memoryview(self._parser.get_buffer(-1)))
+
     def _drop_parser(self) -> None:
         if self._parser_end is not None:
             self._parser_end.socket = None
@@ -493,6 +525,7 @@ class Socket(WSListener):
         open_parser(protocol, end)
         end.socket = self
         self._parser, self._parser_end = protocol, end
+        self._parser_room = self._empty_room = self._unread_room()
         self._transport.set_protocol(protocol)
 
 

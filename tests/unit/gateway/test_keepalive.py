@@ -19,6 +19,12 @@ class Peer:
     pings: list[float] = field(default_factory=list)
     ended: list[tuple[float, int]] = field(default_factory=list)
     now: float = 0.0
+    naps_from: float = 0.0
+    asked_to_nap: list[float] = field(default_factory=list)
+
+    def nap(self, now: float) -> bool:
+        self.asked_to_nap.append(now)
+        return now >= self.naps_from
 
     def take_heard(self, now: float) -> bool:
         heard, self.heard = self.heard, False
@@ -149,3 +155,18 @@ def test_a_wheel_that_turns_faster_than_an_answer_may_take_judges_right(settings
     assert vanished.ended[0][0] <= 10 + settings.ping_interval_s * 2 + settings.pong_timeout_s
     wheel.discard(vanished)
     assert vanished not in wheel._awaited
+
+
+def test_one_that_was_woken_is_asked_to_nap_until_it_does() -> None:
+    peer = Peer(naps_from=10.0)
+    wheel = Keepalive[Peer](TransportSettings())
+    wheel.awake(peer)
+    run(wheel, peer, until_s=60)
+    assert 10.0 <= peer.asked_to_nap[-1] <= 10.0 + 2 * 3.0
+    assert len(peer.asked_to_nap) <= 6
+
+
+def test_one_that_was_never_woken_is_not_asked() -> None:
+    peer = Peer()
+    run(Keepalive(TransportSettings()), peer, until_s=60)
+    assert peer.asked_to_nap == []
