@@ -38,7 +38,8 @@ class Failure(click.ClickException):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code."""
     try:
-        result = _commands.main(args=arguments, prog_name=NAME, standalone_mode=False)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        result = _commands.main(args=list(given), prog_name=NAME, standalone_mode=False, obj=given)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -108,8 +109,10 @@ def _commands(context: click.Context) -> None:
 
 
 @_commands.command(short_help="Run the server.")
+@click.option("--worker-fd", type=int, hidden=True)
 @_with_settings
-def serve(config_file: str | None, **flags: Any) -> int:
+@click.pass_context
+def serve(context: click.Context, /, worker_fd: int | None, config_file: str | None, **flags: Any) -> int:
     """Run the server until Ctrl-C or SIGTERM.
 
     Every setting is a flag here, a key of the TOML file, and a variable COLLAB_<KEY> of the environment.
@@ -117,13 +120,35 @@ def serve(config_file: str | None, **flags: Any) -> int:
     """
     settings = _loaded(config_file, flags).settings
     _make_default_folder(settings)
-    from collab_server.server import run  # noqa: PLC0415 - the other commands start in a tenth of the time
+    if worker_fd is not None:
+        return _work(settings, worker_fd)
+    from collab_server import workers  # noqa: PLC0415 - the other commands start in a tenth of the time
 
-    def on_started(addresses: Addresses) -> None:
+    def welcome(addresses: Sequence[Addresses]) -> None:
         if settings.log_format is LogFormat.TEXT:
             print(_welcome(addresses, settings), flush=True)
 
-    return run(settings, on_started)
+    if workers.is_wanted(settings):
+        try:
+            workers.check(settings)
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from error
+        return workers.run(settings, [sys.executable, "-m", "collab_server", *context.obj], welcome)
+    from collab_server.server import run  # noqa: PLC0415 - a supervisor does without it
+
+    return run(settings, lambda addresses: welcome([addresses]))
+
+
+def _work(settings: Settings, worker_fd: int) -> int:
+    """Be a worker of a supervisor, which talks through this file."""
+    from collab_server.server import run  # noqa: PLC0415 - see serve
+    from collab_server.workerlink import Place  # noqa: PLC0415 - the same
+
+    try:
+        place = Place.take(worker_fd)
+    except (OSError, ValueError, KeyError) as error:
+        raise click.UsageError("--worker-fd is for workers, which the server starts by itself") from error
+    return run(settings, place.say_started, place)
 
 
 def _make_default_folder(settings: Settings) -> None:
@@ -137,15 +162,19 @@ def _make_default_folder(settings: Settings) -> None:
         raise Failure(f"cannot make the store's folder {folder}: {error.strerror}") from error
 
 
-def _welcome(addresses: Addresses, settings: Settings) -> str:
+def _welcome(workers: Sequence[Addresses], settings: Settings) -> str:
+    first = workers[0]
+    urls = list(dict.fromkeys(worker.ws_url for worker in workers))
     rows: list[tuple[str, ...]] = []
     if settings.playground:
-        rows.append(("  Playground", f"{addresses.http_url}/playground"))
-    rows += [
-        ("  WebSocket", f"{addresses.ws_url}/<room>"),
-        ("  Operations", f"{addresses.ops_url}/health  /ready  /metrics"),
-        ("  Store", masked_url(settings.store)),
-    ]
+        rows.append(("  Playground", f"{first.http_url}/playground"))
+    rows.append(("  WebSocket", f"{urls[0]}/<room>"))
+    rows += [("", f"{url}/<room>") for url in urls[1:]]
+    rows.append(("  Operations", f"{first.ops_url}/health  /ready  /metrics"))
+    rows += [("", worker.ops_url) for worker in workers[1:]]
+    rows.append(("  Store", masked_url(settings.store)))
+    if len(workers) > 1:
+        rows.append(("  Workers", str(len(workers))))
     return f"""
 {NAME} {version()} is running.
 
@@ -157,7 +186,7 @@ Connect with yjs and y-websocket:
   import {{ WebsocketProvider }} from 'y-websocket'
 
   const doc = new Y.Doc()
-  const provider = new WebsocketProvider('{addresses.ws_url}', 'my-room', doc)
+  const provider = new WebsocketProvider('{first.ws_url}', 'my-room', doc)
 
 Ctrl-C stops it.
 """

@@ -101,7 +101,11 @@ class Settings(BaseModel):
     ops_host: str = Field("127.0.0.1", min_length=1)
     """Address of the operations port: /health, /ready, /metrics."""
     ops_port: Port = 4001
-    """Operations port; 0 takes any free one."""
+    """Operations port; 0 takes any free one. Worker N, counted from 0, has the N-th port after it."""
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that serve, all on the one port; more than one share rooms through bus and store."""
+    ports_from: Port | None = None
+    """Gives each worker a public port of its own, from this one upwards, in place of port."""
     accept_backlog_max: int = Field(2048, ge=1, le=65_535)
     """Connections that the kernel holds until they are accepted."""
     tls_cert: Path | None = None
@@ -308,7 +312,11 @@ class Settings(BaseModel):
 
     # The process
     drain_s: Seconds = 30.0
-    """How long a shutdown may take: clients are told to come back, everything is saved."""
+    """How long a shutdown may take: clients are told to come back, in groups, and everything is saved."""
+    drain_notice_s: float = Field(0, ge=0, le=3600, allow_inf_nan=False)
+    """How long a leaving node is unready and serves on, so that a load balancer sees it; before drain_s."""
+    drain_clients_min_per_s: float = Field(200, gt=0, le=1_000_000, allow_inf_nan=False)
+    """A leaving node tells at least so many clients a second to come back, so that few do not take long."""
     loop_lag_interval_ms: float = Field(250, ge=10, le=60_000, allow_inf_nan=False)
     """How often the lag of the event loop is measured."""
     gc_full_interval_s: Seconds = 300.0

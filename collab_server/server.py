@@ -1,8 +1,8 @@
 """Assembly: which part gets which, in which order they start, and in which order they stop.
 
 Start: bind the ports, open the store, then the rooms' machinery, then the sockets, and only then say that we
-are here. Stop: say "not ready", stop listening, save everything, tell the clients to come back, save what
-they said meanwhile, and let go of the store last.
+are here. Stop: say "not ready", give the load balancer time to see it, stop listening, save everything, tell
+the clients to come back, group by group, save what they said meanwhile, and let go of the store last.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 
 import structlog
 import uvicorn
 import uvloop
 from fastapi import FastAPI
 
-from collab_server import openfiles, parts
+from collab_server import listeners, openfiles, parts
 from collab_server.access.gatekeeper import OpenGatekeeper
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
 from collab_server.config import Addresses, Settings
-from collab_server.errors import CloseCode, ConfigError
+from collab_server.errors import BusyError, CloseCode, ConfigError
 from collab_server.gateway.gateway import Gateway
 from collab_server.gateway.lobby import Lobby
 from collab_server.gateway.upgrade import WebSocketServer
@@ -46,27 +46,39 @@ from collab_server.telemetry.connections import ConnectionCounts
 from collab_server.telemetry.loop import GcPauses, LoopHealth, settle_gc
 from collab_server.telemetry.metrics import Metrics
 from collab_server.version import version
+from collab_server.webserver import WebServer
+from collab_server.workerlink import Order, Place
 from persistence.errors import SchemaError, StoreError, StoreUnavailableError, StoreUrlError
 from persistence.urls import open_store
 
 log = structlog.get_logger(__name__)
 
+# How a drain divides its time: what is saved before anybody is told, until the last client is told, and until
+# the last connection is cut. The rest is for what the clients have said last.
+_SAVE_FIRST = 0.1
+_TOLD = 0.6
+_GONE = 0.8
 
-def run(settings: Settings, on_started: Callable[[Addresses], None]) -> int:
+
+def run(settings: Settings, on_started: Callable[[Addresses], None], place: Place | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. A second signal ends the process at once.
 
+    With a ``place`` this is a worker: it has its ports from its supervisor, and leaves when told to.
     Raises ConfigError when the server cannot start with these settings.
     """
     logs.set_up(settings.log_format, settings.log_level)
+    if place is not None:
+        structlog.contextvars.bind_contextvars(worker=place.name)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, on_started))
+        return runner.run(_serve(settings, on_started, place))
 
 
-async def _serve(settings: Settings, on_started: Callable[[Addresses], None]) -> int:
+async def _serve(settings: Settings, on_started: Callable[[Addresses], None], place: Place | None) -> int:
     stopping = asyncio.Event()
 
     def on_signal(number: int) -> None:
-        if stopping.is_set():
+        # A worker may be signalled by a service manager and told by its supervisor: once is enough.
+        if stopping.is_set() and place is None:
             os._exit(128 + number)
         stopping.set()
 
@@ -74,13 +86,32 @@ async def _serve(settings: Settings, on_started: Callable[[Addresses], None]) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     node = Node(settings)
+    obeying = loop.create_task(_obey(place, node, stopping), name="orders") if place is not None else None
     try:
-        addresses = await node.start(on_broken=stopping.set)
+        addresses = await node.start(
+            on_broken=stopping.set, ports=(place.public, place.operations) if place is not None else None
+        )
         on_started(addresses)
         await stopping.wait()
+        if place is not None:
+            place.say_leaving()
     finally:
         exit_code = await node.stop()
+        if obeying is not None:
+            obeying.cancel()
+            await asyncio.gather(obeying, return_exceptions=True)
     return exit_code
+
+
+async def _obey(place: Place, node: Node, stopping: asyncio.Event) -> None:
+    """Do what the supervisor says."""
+    try:
+        async for order in place.orders():
+            if order is Order.REPLACED:
+                node.hand_over()
+            stopping.set()
+    finally:
+        stopping.set()
 
 
 def _wall_clock_ms() -> int:
@@ -95,9 +126,10 @@ class Node:
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._draining = False
+        self._handed_over = asyncio.Event()
         self._broken = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._web: list[_WebServer] = []
+        self._web: list[WebServer] = []
         self._on_broken: Callable[[], None] = lambda: None
         self._metrics = metrics = Metrics(version())
         try:
@@ -195,15 +227,17 @@ class Node:
 
     # -- start and stop
 
-    async def start(self, on_broken: Callable[[], None]) -> Addresses:
+    async def start(
+        self, on_broken: Callable[[], None], ports: tuple[socket.socket, socket.socket] | None = None
+    ) -> Addresses:
         """Serve. ``on_broken`` is called when a part has died that the node cannot do without.
 
+        ``ports`` are sockets that listen already, for the public and for operations; else the settings say.
         Raises ConfigError when a port is taken, a certificate is wrong, or the store cannot be opened.
         """
         settings = self._settings
         self._on_broken = on_broken
-        public = _bind(settings.host, settings.port, "port")
-        operations = _bind(settings.ops_host, settings.ops_port, "ops_port")
+        public, operations = ports or self._bind()
         try:
             self._open_audit_log()
             await self._open_stores()
@@ -224,9 +258,9 @@ class Node:
         secure = settings.tls_cert is not None
         scheme = "s" if secure else ""
         addresses = Addresses(
-            http_url=f"http{scheme}://{_shown_host(settings.host)}:{public.getsockname()[1]}",
-            ws_url=f"ws{scheme}://{_shown_host(settings.host)}:{public.getsockname()[1]}",
-            ops_url=f"http://{_shown_host(settings.ops_host)}:{operations.getsockname()[1]}",
+            http_url=listeners.url(f"http{scheme}", settings.host, public),
+            ws_url=listeners.url(f"ws{scheme}", settings.host, public),
+            ops_url=listeners.url("http", settings.ops_host, operations),
         )
         await self._serve_web(
             public_app(self._documents, self._views, settings, self._history, self._archives),
@@ -242,25 +276,21 @@ class Node:
         log.info("started", http=addresses.http_url, operations=addresses.ops_url)
         return addresses
 
+    def hand_over(self) -> None:
+        """Another process serves on this node's ports from now on: ``stop`` need not give notice."""
+        self._handed_over.set()
+
     async def stop(self) -> int:
-        """Save everything and leave, within the drain time; the exit code is 0 if all of it was saved."""
+        """Leave: see the top of this file. The exit code is 0 if everything was saved."""
         self._draining = True
-        saved = True
-        try:
-            async with asyncio.timeout(self._settings.drain_s):
-                for web in self._web:
-                    web.stop_listening()
-                await self._registry.drain()
-                self._sockets.drain(CloseCode.SERVICE_RESTART, "this node is leaving")
-                await self._sockets.wait_closed()
-                await self._registry.drain()
-        except TimeoutError:
-            saved = False
-            log.error("not everything was saved in time", bytes_waiting=self._journal.bytes_waiting)
+        self._spawn("hand over", self._step_aside())
+        if self._started and not self._broken:
+            log.info("leaving", connections=len(self._sockets), rooms=self._registry.rooms_count)
+            await self._give_notice()
+        saved = await self._drain()
         await self._registry.close()
         await self._lobby.close()
-        for web in self._web:
-            await web.stop()
+        await asyncio.gather(*(web.stop() for web in self._web))
         await self._sockets.stop()
         self._journal.close()
         await self._end_tasks(saved=saved)
@@ -277,6 +307,53 @@ class Node:
         return 0 if saved and not self._broken else 1
 
     # -- inside
+
+    def _bind(self) -> tuple[socket.socket, socket.socket]:
+        settings = self._settings
+        public = listeners.bind(settings.host, settings.port, "port")
+        try:
+            return public, listeners.bind(settings.ops_host, settings.ops_port, "ops_port")
+        except ConfigError:
+            public.close()
+            raise
+
+    async def _give_notice(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_notice_s):
+                await self._handed_over.wait()
+
+    async def _drain(self) -> bool:
+        """Send the clients away and save everything; False if that was not done in time."""
+        settings = self._settings
+        started_at = asyncio.get_running_loop().time()
+        leaving = BusyError("this node is leaving", CloseCode.SERVICE_RESTART)
+        for web in self._web[:1]:
+            await web.stop_listening()
+        # What is saved before its author is sent away is acknowledged to it; but a store that is away must
+        # not keep the clients here.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SAVE_FIRST * settings.drain_s):
+                await self._registry.save()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(started_at + _GONE * settings.drain_s):
+                await self._sockets.send_away(
+                    leaving, over_s=_TOLD * settings.drain_s, min_per_s=settings.drain_clients_min_per_s
+                )
+                await self._sockets.wait_closed()
+        await self._sockets.stop()
+        saved = True
+        try:
+            async with asyncio.timeout_at(started_at + settings.drain_s):
+                await self._registry.drain()
+        except TimeoutError:
+            saved = False
+            log.error("not everything was saved in time", bytes_waiting=self._journal.bytes_waiting)
+        return saved
+
+    async def _step_aside(self) -> None:
+        """Leave the operations port, which tells of the drain otherwise, to who answers there now."""
+        await self._handed_over.wait()
+        await asyncio.gather(*(web.stop() for web in self._web[1:]))
 
     def _open_audit_log(self) -> None:
         try:
@@ -328,7 +405,7 @@ class Node:
             config.load()
         except (ssl.SSLError, OSError) as error:
             raise ConfigError(f"tls_cert or tls_key cannot be used: {error}") from error
-        web = _WebServer(config)
+        web = WebServer(config)
         self._web.append(web)
         self._spawn(f"web server {len(self._web)}", web.serve([listener]))
         await web.listening.wait()
@@ -366,70 +443,3 @@ class Node:
         metrics.journal_entries.set_function(lambda: journal.entries_waiting)
         metrics.audit_waiting.set_function(lambda: self._audit.lines_waiting)
         metrics.journal_bytes.set_function(lambda: journal.bytes_waiting)
-
-
-class _WebServer(uvicorn.Server):
-    """uvicorn without its own signal handling, which knows when it listens and can stop listening early."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-        self._served = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to ``run``."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and say so."""
-        await super().startup(sockets)
-        self.listening.set()
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until ``stop``."""
-        try:
-            await super().serve(sockets)
-        finally:
-            self.listening.set()
-            self._served.set()
-
-    def stop_listening(self) -> None:
-        """Refuse new connections; those that are open go on."""
-        for server in getattr(self, "servers", ()):
-            server.close()
-
-    async def stop(self) -> None:
-        """End what is still open, and wait for it."""
-        self.should_exit = True
-        await self._served.wait()
-
-
-def _bind(host: str, port: int, key: str) -> socket.socket:
-    """A bound socket. Raises ConfigError with the setting's name."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise ConfigError(
-            f"{key.replace('port', 'host')} {host!r} is no address: {error.strerror}"
-        ) from error
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # Listening at once shows a port that somebody else listens on with SO_REUSEADDR; uvicorn repeats it.
-        listener.listen()
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"{key} {port} on {host} cannot be used: {error.strerror}") from error
-    return listener
-
-
-def _shown_host(host: str) -> str:
-    """The host as it stands in an address that a person opens."""
-    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
-        return "localhost"
-    return f"[{host}]" if ":" in host else host

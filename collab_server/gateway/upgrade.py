@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
@@ -34,6 +35,9 @@ A ``PeerError`` is told to the client as a close code after the handshake, becau
 status of a refused upgrade."""
 
 log = logging.getLogger(__name__)
+
+_GROUP_S = 0.05
+"""How far apart groups of clients are told to go elsewhere."""
 
 
 class WebSocketServer:
@@ -96,6 +100,22 @@ class WebSocketServer:
         """Close every open socket, and every new one at once."""
         self._leaving = BusyError(reason, code)
         self.close_all(code, reason)
+
+    async def send_away(self, error: PeerError, *, over_s: float, min_per_s: float) -> None:
+        """Close every new socket at once, and those that are open in groups, spread over ``over_s``.
+
+        If that would be fewer than ``min_per_s`` a second, it is done sooner. Those who are in one room go
+        together as far as that is known.
+        """
+        self._leaving = error
+        sockets = sorted(self.sockets, key=lambda socket: socket.request.path)
+        per_s = max(min_per_s, len(sockets) / max(over_s, _GROUP_S))
+        group = max(1, math.ceil(per_s * _GROUP_S))
+        for first in range(0, len(sockets), group):
+            if first:
+                await asyncio.sleep(group / per_s)
+            for socket in sockets[first : first + group]:
+                socket.close(error.close_code, error.reason)
 
     async def wait_closed(self) -> None:
         """Wait until no connection is left."""

@@ -92,12 +92,16 @@ class Registry:
             if not host.peers:
                 self._await_quiet(host)
 
-    async def drain(self) -> None:
-        """Refuse to open rooms from now on, flush every room, and wait until all of it is committed."""
-        self._draining = True
+    async def save(self) -> None:
+        """Flush every room, and wait until all of it is committed."""
         for host in self.hosts:
             host.flush()
         await self._journal.settle()
+
+    async def drain(self) -> None:
+        """Refuse to open rooms from now on, and save what there is."""
+        self._draining = True
+        await self.save()
 
     async def close(self) -> None:
         """Drop every room. Call ``drain`` before."""
