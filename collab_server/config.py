@@ -16,6 +16,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from collab_server.access.callers import ProxyHeader, check_networks
+from collab_server.access.origins import check_patterns
+
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -168,6 +171,62 @@ class Settings(BaseModel):
     """Let in who has no token; without any key, let in everybody, from anywhere."""
     anonymous_role: RoleName = RoleName.EDITOR
     """What those without a token may do with allow_anonymous: viewer, commenter, editor, owner."""
+
+    # Where from, and how much: 0 is no limit
+    allowed_origins: Texts = ()
+    """Pages that may connect (https://app.example.com, https://*.example.com, *); see docs/access.md."""
+    trusted_proxies: Texts = ()
+    """Addresses and networks of proxies that are believed for whom they speak, such as 10.0.0.0/8."""
+    proxy_header: ProxyHeader = ProxyHeader.X_FORWARDED_FOR
+    """The one header that these proxies write: x-forwarded-for or forwarded."""
+    connections_per_address_max: int = Field(5_000, ge=0, le=100_000_000)
+    """Connections of one address (IPv6: /64) at once; past it a further one is closed with 4429."""
+    connection_rate_per_address_max_per_s: float = Field(200, ge=0, le=10_000_000, allow_inf_nan=False)
+    """New connections a second of one address on average; above it they are closed with 4429."""
+    connection_burst_per_address_max: Count = 5_000
+    """New connections that one address may make at once."""
+    http_connections_max: Count = 10_000
+    """Connections that are no WebSockets, or not yet, at once; past it a further one is cut."""
+    http_rate_per_address_max_per_s: float = Field(0, ge=0, le=10_000_000, allow_inf_nan=False)
+    """HTTP requests a second of one address, ten times as many at once; above it they get 429."""
+    wrong_tokens_per_address_max_per_s: float = Field(100, ge=0, le=10_000_000, allow_inf_nan=False)
+    """Wrong tokens a second of one address; above it none of its tokens is checked: 4429."""
+    wrong_tokens_burst_max: Count = 2_000
+    """Wrong tokens that one address may bring at once."""
+    message_rate_per_address_max_per_s: float = Field(20_000, ge=0, le=10_000_000, allow_inf_nan=False)
+    """Messages a second of all connections of one address; above it they are read more slowly."""
+    message_rate_per_user_max_per_s: float = Field(5_000, ge=0, le=10_000_000, allow_inf_nan=False)
+    """Messages a second of all connections of one user; above it they are read more slowly."""
+    message_rate_per_room_max_per_s: float = Field(20_000, ge=0, le=10_000_000, allow_inf_nan=False)
+    """Messages a second into one room; above it those who send them are read more slowly."""
+    message_burst_shared_s: Seconds = 10.0
+    """An address, user or room that was quiet may send what its rate allows in this time at once."""
+    limit_entries_max: Count = 50_000
+    """Addresses, users and rooms that are remembered for each limit; the quietest are forgotten first."""
+    limit_share_interval_ms: float = Field(1_000, ge=100, le=60_000, allow_inf_nan=False)
+    """How often nodes that share a Redis tell each other what was used of these rates."""
+    limit_share_keys_max: Count = 2_000
+    """Of the addresses, users and rooms of an interval, the busiest are shared with other nodes."""
+    tenant_rooms_max: int = Field(0, ge=0, le=100_000_000)
+    """Documents that the members of one tenant have open on this node at once; past it 1013."""
+    tenant_members_max: int = Field(0, ge=0, le=100_000_000)
+    """Connections into documents of one tenant on this node at once; past it 1013."""
+
+    # Too much to do: new connections are refused, then the least important are closed; 0 switches one off
+    shed_cpu_percent: float = Field(95, ge=0, le=100, allow_inf_nan=False)
+    """CPU of the event loop, in percent of a core over ten seconds, from which on it is too much."""
+    shed_loop_lag_ms: float = Field(1_000, ge=0, le=60_000, allow_inf_nan=False)
+    """Lag of the event loop, over ten seconds, from which on it is too much."""
+    shed_memory_percent: float = Field(85, ge=0, le=100, allow_inf_nan=False)
+    """Memory of the process, in percent of memory_limit_bytes, from which on it is too much."""
+    memory_limit_bytes: Size = Field(0, ge=0, le=1024 * GIB)
+    """Memory that the process may use; 0: what its container, or else the machine, has."""
+    shed_connections_percent: float = Field(100, ge=0, le=100, allow_inf_nan=False)
+    """Connections, in percent of connections_max, from which on it is too much."""
+    shed_patience_s: Seconds = 30.0
+    """How long only new connections are refused, before others are closed with 1013."""
+    shed_closes_max_per_s: Count = 50
+    """Connections that are closed in a second at most to get rid of load."""
 
     # Logs
     log_format: LogFormat = LogFormat.TEXT
@@ -322,6 +381,13 @@ class Settings(BaseModel):
     gc_full_interval_s: Seconds = 300.0
     """How often the whole heap is garbage-collected, at a moment when the process is quiet."""
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is anything that a token can be checked by."""
+        return bool(
+            self.jwt_secret or self.jwt_secret_file or self.jwt_key or self.jwks or self.access_callback
+        )
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -329,6 +395,11 @@ class Settings(BaseModel):
             raise ValueError(f"{given} is set but {missing} is not: TLS needs both")
         if self.jwt_secret is not None and len(self.jwt_secret.encode()) < SECRET_BYTES_MIN:
             raise ValueError(f"jwt_secret {too_short(self.jwt_secret.encode())}")
+        for key, check in (("allowed_origins", check_patterns), ("trusted_proxies", check_networks)):
+            try:
+                check(getattr(self, key))
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from error
         for lower, upper in (
             ("connection_buffered_bytes_high", "connection_buffered_bytes_max"),
             ("room_buffered_bytes_max", "journal_bytes_max"),

@@ -21,14 +21,16 @@ from collections.abc import Callable, Coroutine
 import structlog
 import uvicorn
 import uvloop
-from fastapi import FastAPI
 
 from collab_server import listeners, openfiles, parts
 from collab_server.access.gatekeeper import OpenGatekeeper
+from collab_server.access.guarded import GuardedGatekeeper
+from collab_server.api.entrance import Application, HttpEntrance
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
 from collab_server.config import Addresses, Settings
 from collab_server.errors import BusyError, CloseCode, ConfigError
+from collab_server.gateway.entrance import Entrance
 from collab_server.gateway.gateway import Gateway
 from collab_server.gateway.lobby import Lobby
 from collab_server.gateway.upgrade import WebSocketServer
@@ -44,7 +46,7 @@ from collab_server.telemetry import logs
 from collab_server.telemetry.audit import AuditError, AuditLog
 from collab_server.telemetry.connections import ConnectionCounts
 from collab_server.telemetry.loop import GcPauses, LoopHealth, settle_gc
-from collab_server.telemetry.metrics import Metrics
+from collab_server.telemetry.metrics import Metrics, Refusal
 from collab_server.version import version
 from collab_server.webserver import WebServer
 from collab_server.workerlink import Order, Place
@@ -167,16 +169,34 @@ class Node:
         self._notices = NoticeReader(self._store, self._registry, hosting)
         self._store_watch = StoreWatch(self._store, hosting, metrics)
         self._sessions = parts.sessions(settings, _wall_clock_ms, node=f"{secrets.token_hex(4)}-")
+        self._gatekeeper = GuardedGatekeeper(
+            OpenGatekeeper(),
+            parts.wrong_tokens(settings),
+            clock=loop.time,
+            on_refused=lambda: metrics.count_refused(Refusal.AUTH_FAILURES),
+        )
         self._lobby = Lobby(
             self._registry,
-            OpenGatekeeper(),
+            self._gatekeeper,
             self._sessions,
             parts.gateway(settings),
             metrics,
             clock=loop.time,
         )
+        self._callers, self._origins = parts.callers(settings), parts.origins(settings)
+        self._entrance = Entrance(
+            Gateway(self._lobby).connection,
+            self._callers,
+            self._origins,
+            parts.addresses(settings),
+            metrics,
+            clock=loop.time,
+        )
         self._sockets = WebSocketServer(
-            Gateway(self._lobby).connection, parts.transport(settings), ConnectionCounts(metrics)
+            self._entrance,
+            parts.transport(settings),
+            ConnectionCounts(metrics),
+            on_gone=self._entrance.gone,
         )
         self._loop_health = LoopHealth(
             metrics.loop_lag_seconds, settings.loop_lag_interval_ms / 1000, settings.gc_full_interval_s
@@ -262,8 +282,16 @@ class Node:
             ws_url=listeners.url(f"ws{scheme}", settings.host, public),
             ops_url=listeners.url("http", settings.ops_host, operations),
         )
+        http = public_app(self._documents, self._views, settings, self._history, self._archives)
         await self._serve_web(
-            public_app(self._documents, self._views, settings, self._history, self._archives),
+            HttpEntrance(
+                http,
+                self._callers,
+                self._origins,
+                parts.http_requests(settings),
+                self._metrics,
+                clock=asyncio.get_running_loop().time,
+            ),
             public,
             sockets=self._sockets,
             secure=secure,
@@ -381,7 +409,7 @@ class Node:
 
     async def _serve_web(
         self,
-        app: FastAPI,
+        app: Application,
         listener: socket.socket,
         *,
         sockets: WebSocketServer | None = None,

@@ -34,6 +34,10 @@ class Pace:
         self._strained_until = now + hold_back_s
         return hold_back_s
 
+    def available(self, now: float) -> float:
+        """How many tokens there are; below 0 what is owed."""
+        return min(self._tokens + (now - self._updated_at) * self._rate_per_s, self._burst)
+
     @property
     def strained_until(self) -> float:
         """When the credit taken so far is paid back."""

@@ -24,7 +24,9 @@ class Connection:
         self.lobby = lobby
         self.request = request
         address = request.remote_address
-        self.caller = lobby.callers.caller(address[0] if address else None, request.headers.all)
+        self.caller = request.caller or lobby.callers.caller(
+            address[0] if address else None, request.headers.all
+        )
         self.socket: Socket | None = None
         self.is_closed = False
         self.is_full = False

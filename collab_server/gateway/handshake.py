@@ -10,6 +10,7 @@ from hashlib import sha1
 from http import HTTPStatus
 from typing import Final
 
+from collab_server.access.identity import Caller
 from collab_server.errors import CollabError
 from collab_server.gateway.deflate import Agreement, is_token, negotiate
 
@@ -52,6 +53,13 @@ class Headers(Mapping[str, str]):
         """Every value of ``name``, in order."""
         return [value for key, value in self._pairs() if key == name.lower()]
 
+    def lists(self) -> dict[str, list[str]]:
+        """Every value of every name, in order: for who looks at many."""
+        found: dict[str, list[str]] = {}
+        for name, value in self._pairs():
+            found.setdefault(name, []).append(value)
+        return found
+
     def _parsed(self) -> dict[str, str]:
         found: dict[str, str] = {}
         for name, value in self._pairs():
@@ -82,6 +90,10 @@ class Request:
     is_secure: bool
     subprotocols: tuple[str, ...] = ()
     subprotocol: str | None = field(default=None)
+    caller: Caller | None = None
+    """Who it comes from, proxies considered; ``entrance`` fills it in before a dialect sees the request."""
+    counted_as: str | None = None
+    """The address that this connection counts for; None if it counts for none."""
 
     @property
     def query(self) -> str:

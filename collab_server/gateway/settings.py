@@ -32,7 +32,12 @@ class TransportSettings:
     """From the connection (or the first byte of a later request) to the end of the request head."""
 
     connections_max: int = 20_000
-    """Open WebSocket connections. The next one is accepted and closed with 1013: it comes back later."""
+    """Open WebSocket connections. The next one is accepted and closed with 1013: it comes back later.
+
+    Those that are being refused like this are bounded too: past twice this number the answer is 503."""
+
+    http_connections_max: int = 10_000
+    """Open connections that are no WebSockets (yet). The next one is ended at once."""
 
     ping_interval_s: float = 25.0
     """A connection that was quiet for this long is pinged. 0 = no pings."""

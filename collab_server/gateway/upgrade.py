@@ -52,12 +52,15 @@ class WebSocketServer:
         handler_factory: HandlerFactory,
         settings: TransportSettings | None = None,
         observer: TransportObserver | None = None,
+        on_gone: Callable[[Request], None] | None = None,
     ) -> None:
+        """``on_gone`` is told of the end of each connection that ``handler_factory`` was asked about."""
         self.settings = settings or TransportSettings()
         self.observer: TransportObserver = observer or NullObserver()
         self.keepalive: Keepalive[Socket] = Keepalive(self.settings)
         self.loop: asyncio.AbstractEventLoop
         self._handler_factory = handler_factory
+        self._on_gone = on_gone
         self._sweeper: asyncio.Task[None] | None = None
         self._leaving: PeerError | None = None
         self._is_empty = asyncio.Event()
@@ -124,6 +127,8 @@ class WebSocketServer:
     def forget(self, socket: Socket) -> None:
         """A connection is gone."""
         self.keepalive.discard(socket)
+        if self._on_gone is not None:
+            self._on_gone(socket.request)
         if not len(self.keepalive):
             self._is_empty.set()
 
@@ -142,6 +147,9 @@ class WebSocketServer:
             )
         except HandshakeError as error:
             return self.refuse(transport, error.status, error.response, _nothing)
+        if len(self.keepalive) >= 2 * self.settings.connections_max:
+            status, reason = HTTPStatus.SERVICE_UNAVAILABLE, "too many connections"
+            return self.refuse(transport, status, http_error(status, reason, Retry_After="5"), _nothing)
         handler = self._make_handler(upgrade.request)
         transport.write(upgrade.response())
         socket = Socket(self, transport, upgrade.request, upgrade.agreement)
@@ -231,6 +239,10 @@ class _HeadProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of the first head."""
         super().connection_made(transport)
+        if len(self.connections) > self.home.settings.http_connections_max:
+            self.home.observer.refused(HTTPStatus.SERVICE_UNAVAILABLE.value)
+            transport.abort()
+            return
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from collab_server.errors import CloseCode
 from collab_server.telemetry.metrics import Metrics, Refusal
 
 _REFUSALS = {
     CloseCode.SERVICE_RESTART.value: Refusal.DRAINING,
     CloseCode.OVERLOADED.value: Refusal.CONNECTIONS_MAX,
+    HTTPStatus.SERVICE_UNAVAILABLE.value: Refusal.CONNECTIONS_MAX,
 }
 
 
