@@ -20,7 +20,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{4,}"), r"\1***"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),
 )
-_NOISY_LOGGERS = ("uvicorn.access", "uvicorn.error")
+_NOISY_LOGGERS = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore")
 _ROUTED_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio")
 
 
@@ -100,7 +100,7 @@ def set_up(log_format: str = "text", level: str = "info", stream: TextIO | None 
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # Uvicorn tells of each request, and of each of its two servers that starts or ends.
+    # Uvicorn and httpx tell of each request, and uvicorn of each of its two servers that starts or ends.
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -116,6 +116,13 @@ class Metrics:
     | `collab_audit_waiting` | gauge | lines of the audit log that are not written yet |
     | `collab_revocations` | gauge | revocations that hold on this node |
     | `collab_revocations_closed_total` | counter | sessions that were closed because their access was revoked |
+    | `collab_admissions_total` | counter, outcome | questions whether somebody may enter a room: admitted, unauthenticated, refused, busy |
+    | `collab_key_reads_total` | counter, outcome | readings of key sets: done, failed |
+    | `collab_keys` | gauge | keys that tokens are verified with |
+    | `collab_access_callbacks_total` | counter, outcome | questions to the application: answered, cached, failed, paused (it failed too often), full |
+    | `collab_access_callback_seconds` | histogram | time of one question to the application |
+    | `collab_access_callbacks_waiting` | gauge | questions to the application that are under way or wait |
+    | `collab_access_callback_cached` | gauge | answers of the application that are kept |
     | `collab_loop_lag_seconds` | histogram | how late the event loop ran a timer |
     | `collab_gc_pause_seconds` | histogram, generation | pauses by the garbage collector |
     | `process_*`, `python_gc_*` | | memory, CPU, file descriptors and collections, from prometheus-client |
@@ -206,6 +213,21 @@ class Metrics:
         self.revocations_closed = self._counter(
             "collab_revocations_closed", "Sessions closed because their access was revoked."
         )
+        self._admissions = self._counter("collab_admissions", "Questions who may enter a room.", "outcome")
+        self._key_reads = self._counter("collab_key_reads", "Readings of key sets.", "outcome")
+        self.keys = self._gauge("collab_keys", "Keys that tokens are verified with.")
+        self._access_callbacks = self._counter(
+            "collab_access_callbacks", "Questions to the application.", "outcome"
+        )
+        self.access_callback_seconds = self._distribution(
+            "collab_access_callback_seconds", "Time of one question to the application.", STORE_SECONDS
+        )
+        self.access_callbacks_waiting = self._gauge(
+            "collab_access_callbacks_waiting", "Questions to the application under way."
+        )
+        self.access_callback_cached = self._gauge(
+            "collab_access_callback_cached", "Answers of the application that are kept."
+        )
         for reason in Refusal:
             self._refused.labels(reason.value)
 
@@ -216,6 +238,18 @@ class Metrics:
     def count_closed(self, code: int, *, by_server: bool) -> None:
         """Count a connection's end. Codes in no table, which a client may choose, count as ``other``."""
         self._closed.labels(_CLOSE_CODES.get(code, "other"), "server" if by_server else "client").inc()
+
+    def count_admission(self, outcome: str) -> None:
+        """Count a question who may enter: ``admitted``, ``unauthenticated``, ``refused`` or ``busy``."""
+        self._admissions.labels(outcome).inc()
+
+    def count_key_read(self, *, done: bool) -> None:
+        """Count a reading of a key set."""
+        self._key_reads.labels("done" if done else "failed").inc()
+
+    def count_access_callback(self, outcome: str) -> None:
+        """Count a question to the application; ``outcome`` is one of the class's table."""
+        self._access_callbacks.labels(outcome).inc()
 
     def count_store_error(self, call: str) -> None:
         """Count a failed call of the store; ``call`` is the name of the store's method."""
