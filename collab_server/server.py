@@ -23,7 +23,7 @@ import uvicorn
 import uvloop
 
 from collab_server import listeners, openfiles, parts
-from collab_server.access.gatekeeper import OpenGatekeeper
+from collab_server.access.assembly import Access
 from collab_server.access.guarded import GuardedGatekeeper
 from collab_server.api.entrance import Application, HttpEntrance
 from collab_server.api.operations import operations_app
@@ -169,8 +169,11 @@ class Node:
         self._notices = NoticeReader(self._store, self._registry, hosting)
         self._store_watch = StoreWatch(self._store, hosting, metrics)
         self._sessions = parts.sessions(settings, _wall_clock_ms, node=f"{secrets.token_hex(4)}-")
+        self._access = Access(
+            settings, metrics, clock=loop.time, wall_clock_ms=_wall_clock_ms, random=random.random
+        )
         self._gatekeeper = GuardedGatekeeper(
-            OpenGatekeeper(),
+            self._access.gatekeeper,
             parts.wrong_tokens(settings),
             clock=loop.time,
             on_refused=lambda: metrics.count_refused(Refusal.AUTH_FAILURES),
@@ -234,7 +237,7 @@ class Node:
 
     def reasons(self) -> list[str]:
         """Why this node is not ready for clients, one sentence each; none when it is."""
-        reasons = [self._journal.trouble, self._store_watch.trouble]
+        reasons = [self._journal.trouble, self._store_watch.trouble, self._access.trouble]
         if self._draining:
             reasons.append("this node is leaving")
         if self._broken:
@@ -261,6 +264,7 @@ class Node:
         try:
             self._open_audit_log()
             await self._open_stores()
+            await self._access.open()
         except BaseException:
             public.close()
             operations.close()
@@ -272,6 +276,7 @@ class Node:
         self._spawn("notices", self._notices.run())
         self._spawn("store watch", self._store_watch.run())
         self._spawn("retention", self._retention.run())
+        self._spawn("keys", self._access.run())
         self._spawn("lobby", self._lobby.run())
         self._spawn("loop health", self._loop_health.run())
         await self._sockets.start()
@@ -318,6 +323,7 @@ class Node:
         saved = await self._drain()
         await self._registry.close()
         await self._lobby.close()
+        await self._access.close()
         await asyncio.gather(*(web.stop() for web in self._web))
         await self._sockets.stop()
         self._journal.close()
