@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import structlog
 
 from collab_server.access.identity import Admission
@@ -29,7 +27,7 @@ class Stay(Session):
         self.connection = connection
         self.host: Host | None = None
         """The room, once it is open and joined."""
-        self.waiting: deque[tuple[bytes, int]] = deque()
+        self.waiting: list[tuple[bytes, int]] = []
         """Frames that came before, each with where its message begins."""
         self._has_left = False
         self._goodbye = False
@@ -89,8 +87,10 @@ class Stay(Session):
             if self.connection.is_full:
                 host.peer_full(self)
             # A client that wrote and left at once has left its edits here: they count.
-            while self.waiting and not self._is_barred:
-                self.receive(host, *self.waiting.popleft())
+            for frame, at in self.waiting:
+                if self._is_barred:
+                    break
+                self.receive(host, frame, at)
         finally:
             if self._has_left:
                 host.detach(self, goodbye=self._goodbye)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Sequence
 
 from collab_server.room.member import Member
 from collab_server.wire.frame import Frame
@@ -24,7 +24,7 @@ class Acks:
         self._committed = 0
         self._unflushed_edits = False
         self._unflushed: list[tuple[Member, Frame]] = []
-        self._waiting: deque[tuple[int, Member, Frame]] = deque()
+        self._waiting: list[tuple[int, Member, Frame]] = []  # an empty deque takes 760 bytes in each room
 
     @property
     def is_settled(self) -> bool:
@@ -49,16 +49,23 @@ class Acks:
         else:
             self._waiting.append((self._flushed, member, frame))
 
-    def committed(self, sequence: int) -> Iterator[tuple[Member, Frame]]:
+    def committed(self, sequence: int) -> Sequence[tuple[Member, Frame]]:
         """The journal has committed up to ``sequence``: what may be sent now, in order."""
         self._committed = sequence
-        while self._waiting and self._waiting[0][0] <= sequence:
-            _, member, frame = self._waiting.popleft()
-            yield member, frame
+        if not self._waiting:
+            return ()
+        due = bisect_right(self._waiting, sequence, key=_sequence_of)
+        ready = [(member, frame) for _, member, frame in self._waiting[:due]]
+        del self._waiting[:due]
+        return ready
 
     def forget(self, member: Member) -> None:
         """Drop what waits for a member that has left."""
         if any(waiting[1] is member for waiting in self._waiting):
-            self._waiting = deque(waiting for waiting in self._waiting if waiting[1] is not member)
+            self._waiting = [waiting for waiting in self._waiting if waiting[1] is not member]
         if self._unflushed:
             self._unflushed = [waiting for waiting in self._unflushed if waiting[0] is not member]
+
+
+def _sequence_of(waiting: tuple[int, Member, Frame]) -> int:
+    return waiting[0]
