@@ -26,6 +26,8 @@ GIB = 1024 * MIB
 SECRET_BYTES_MIN = 32
 """What HS256 needs of a key (RFC 7518 section 3.2)."""
 
+ADMIN_TOKEN_CHARACTERS_MIN = 16
+
 _SIZE = re.compile(r"\s*(\d+)\s*([kmg]i?b?|b)?\s*", re.IGNORECASE)
 _SIZE_FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB}
 
@@ -171,6 +173,13 @@ class Settings(BaseModel):
     """Let in who has no token; without any key, let in everybody, from anywhere."""
     anonymous_role: RoleName = RoleName.EDITOR
     """What those without a token may do with allow_anonymous: viewer, commenter, editor, owner."""
+
+    admin_token: str | None = Field(None, min_length=1, repr=False)
+    """Token of 16 characters or more that may do everything over HTTP, and revoke; shown to nobody."""
+    revocation_keep_days: int = Field(400, ge=1, le=36_500)
+    """How long a revocation holds: no token may live longer."""
+    revocations_max: Count = 100_000
+    """Users, sessions and rooms whose tokens are revoked; past it a further revocation is refused."""
 
     # Where from, and how much: 0 is no limit
     allowed_origins: Texts = ()
@@ -400,6 +409,11 @@ class Settings(BaseModel):
                 check(getattr(self, key))
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from error
+        if self.admin_token is not None and len(self.admin_token) < ADMIN_TOKEN_CHARACTERS_MIN:
+            raise ValueError(
+                f"admin_token has {len(self.admin_token)} characters, and needs {ADMIN_TOKEN_CHARACTERS_MIN}"
+                " or more, or it can be guessed (`openssl rand -hex 32` makes one)"
+            )
         for lower, upper in (
             ("connection_buffered_bytes_high", "connection_buffered_bytes_max"),
             ("room_buffered_bytes_max", "journal_bytes_max"),
@@ -442,7 +456,7 @@ def masked_url(url: str) -> str:
 
 URL_KEYS = ("store", "store_replica", "jwks", "access_callback")
 """Settings whose value may hold a password."""
-SECRET_KEYS = ("jwt_secret",)
+SECRET_KEYS = ("jwt_secret", "admin_token")
 """Settings whose value is a secret as a whole."""
 
 

@@ -25,6 +25,8 @@ import uvloop
 from collab_server import listeners, openfiles, parts
 from collab_server.access.assembly import Access
 from collab_server.access.guarded import GuardedGatekeeper
+from collab_server.access.revocations import Revocations
+from collab_server.api.access import Doors
 from collab_server.api.entrance import Application, HttpEntrance
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
@@ -42,6 +44,7 @@ from collab_server.hosting.janitor import Janitor, NoticeReader, StoreWatch
 from collab_server.hosting.journal import Journal
 from collab_server.hosting.registry import Registry
 from collab_server.hosting.retention import Retention
+from collab_server.hosting.revoking import Revoker
 from collab_server.telemetry import logs
 from collab_server.telemetry.audit import AuditError, AuditLog
 from collab_server.telemetry.connections import ConnectionCounts
@@ -146,6 +149,15 @@ class Node:
             written=metrics.audit_lines,
             lost=metrics.audit_lost,
         )
+        self._revocations = Revocations(settings.revocations_max)
+        self._revoker = Revoker(
+            self._store,
+            self._revocations,
+            poll_ms=settings.store_notice_poll_ms,
+            keep_days=settings.revocation_keep_days,
+            wall_clock_ms=_wall_clock_ms,
+            random=random.random,
+        )
         bounds, hosting = parts.bounds(settings), parts.hosting(settings)
         self._views = parts.view_pool(settings, metrics)
         self._compaction = parts.compaction_pool(settings)
@@ -187,6 +199,13 @@ class Node:
             clock=loop.time,
         )
         self._callers, self._origins = parts.callers(settings), parts.origins(settings)
+        self._doors = Doors(
+            self._gatekeeper,
+            self._callers,
+            self._audit,
+            room_name_bytes_max=settings.room_name_bytes_max,
+            admin_token=settings.admin_token,
+        )
         self._entrance = Entrance(
             Gateway(self._lobby).connection,
             self._callers,
@@ -265,6 +284,7 @@ class Node:
             self._open_audit_log()
             await self._open_stores()
             await self._access.open()
+            await self._learn_revocations()
         except BaseException:
             public.close()
             operations.close()
@@ -274,6 +294,7 @@ class Node:
         self._spawn("compactor", self._compactor.run())
         self._spawn("janitor", self._janitor.run())
         self._spawn("notices", self._notices.run())
+        self._spawn("revocations", self._revoker.run())
         self._spawn("store watch", self._store_watch.run())
         self._spawn("retention", self._retention.run())
         self._spawn("keys", self._access.run())
@@ -287,7 +308,15 @@ class Node:
             ws_url=listeners.url(f"ws{scheme}", settings.host, public),
             ops_url=listeners.url("http", settings.ops_host, operations),
         )
-        http = public_app(self._documents, self._views, settings, self._history, self._archives)
+        http = public_app(
+            self._documents,
+            self._views,
+            settings,
+            self._history,
+            self._archives,
+            doors=self._doors,
+            revoking=self._revoker,
+        )
         await self._serve_web(
             HttpEntrance(
                 http,
@@ -395,6 +424,13 @@ class Node:
         except AuditError as error:
             raise ConfigError(str(error)) from error
 
+    async def _learn_revocations(self) -> None:
+        """Before anybody comes: a token that was revoked while this node was away is void here too."""
+        try:
+            await self._revoker.catch_up()
+        except StoreError as error:
+            raise ConfigError(f"the store cannot be read: {error}") from error
+
     async def _open_stores(self) -> None:
         try:
             await self._store.open(migrate=self._settings.migrate_at_start)
@@ -475,5 +511,6 @@ class Node:
         metrics.slow_members.set_function(lambda: sum(host.slow_members_count for host in registry.hosts))
         metrics.connections.set_function(lambda: len(self._sockets))
         metrics.journal_entries.set_function(lambda: journal.entries_waiting)
+        metrics.revocations.set_function(lambda: len(self._revocations))
         metrics.audit_waiting.set_function(lambda: self._audit.lines_waiting)
         metrics.journal_bytes.set_function(lambda: journal.bytes_waiting)

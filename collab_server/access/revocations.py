@@ -5,7 +5,8 @@ tokens that were issued until then are void, later ones are not. A time of issue
 tokens have it, is taken for the beginning of its second, so a token of the very same second is void too. A
 token that does not say when it was issued is older than every revocation.
 
-Whoever has no token cannot lose one: for the anonymous nothing is revoked.
+Whoever has no token cannot lose one: for the anonymous nothing is revoked. What was revoked for one room does
+not touch what a token says of all rooms.
 """
 
 from __future__ import annotations
@@ -34,14 +35,12 @@ class Held:
 class Revocations:
     """The revocations that hold. Those of one subject count as one; see ``is_full`` for the bound."""
 
-    __slots__ = ("_held", "_subjects_max", "changes")
+    __slots__ = ("_held", "_subjects_max")
 
     def __init__(self, subjects_max: int = 100_000) -> None:
         self._held: dict[Subject, tuple[int, int]] = {}
         """When, and until when it is kept."""
         self._subjects_max = subjects_max
-        self.changes = 0
-        """How often something was added: whoever remembers it knows whether to look again."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -54,12 +53,12 @@ class Revocations:
         """Whether no further ones should be made. What the store has is taken in all the same."""
         return len(self._held) >= self._subjects_max
 
-    def add(self, held: Held) -> None:
-        """Take one in. For the same subject the later moment counts."""
+    def add(self, held: Held) -> bool:
+        """Take one in; whether it voids anything that was valid. For one subject the later moment counts."""
         subject = (held.user, held.session, held.room)
-        at_ms, until_ms = self._held.get(subject, (0, 0))
+        at_ms, until_ms = self._held.get(subject, (-1, 0))
         self._held[subject] = (max(at_ms, held.at_ms), max(until_ms, held.until_ms))
-        self.changes += 1
+        return held.at_ms > at_ms
 
     def drop(self, before_ms: int) -> int:
         """Forget those that are kept until a time before this; how many there were."""
@@ -68,17 +67,18 @@ class Revocations:
             del self._held[subject]
         return len(gone)
 
-    def is_revoked(self, identity: Identity, room: str) -> bool:
-        """Whether what this token says of this room is void."""
+    def is_revoked(self, identity: Identity, room: str | None) -> bool:
+        """Whether what this token says of this room is void; with None, what it says of all rooms."""
         held = self._held
         if not held or identity == ANONYMOUS:
             return False
         issued_at_ms = identity.issued_at_ms
         users = _ANY if identity.user_id is None else (None, identity.user_id)
         sessions = _ANY if identity.session_id is None else (None, identity.session_id)
+        rooms = _ANY if room is None else (None, room)
         for user in users:
             for session in sessions:
-                for place in (None, room):
+                for place in rooms:
                     times = held.get((user, session, place))
                     if times is not None and (issued_at_ms is None or issued_at_ms <= times[0]):
                         return True

@@ -10,11 +10,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 
+from collab_server.api.access import Doors, Visitor
 from collab_server.api.bodies import read_body
 from collab_server.api.errors import ApiError, errors
 from collab_server.api.formats import OCTETS
 from collab_server.api.rooms import ROOM, PartRoute, Room, room_in
 from collab_server.hosting.archive import MEDIA_TYPE
+from collab_server.telemetry.audit import AuditEvent
 from persistence.base import DocumentDump
 
 TRANSFERS_MAX = 4
@@ -43,7 +45,9 @@ class Imported(BaseModel):
     versions: int
 
 
-def archives_router(archives: Archives, room_name_bytes_max: int, archive_bytes_max: int) -> APIRouter:
+def archives_router(
+    archives: Archives, room_name_bytes_max: int, archive_bytes_max: int, doors: Doors
+) -> APIRouter:
     """The routes of a document's archive."""
     router = APIRouter(route_class=PartRoute)
     transfers = _Transfers()
@@ -56,12 +60,13 @@ def archives_router(archives: Archives, room_name_bytes_max: int, archive_bytes_
         response_class=Response,
         responses={200: {"content": {MEDIA_TYPE: {}}}, **errors(404, 410, 413, 503)},
     )
-    async def export(room: Room) -> Response:
+    async def export(room: Room, visitor: Visitor = doors.owner) -> Response:
         """Everything about one document as one file: its content, its history, its named versions."""
         name = named(room)
         transfers.take()
         try:
-            data = await archives.export(name)
+            with doors.recorded(AuditEvent.EXPORT, visitor):
+                data = await archives.export(name)
         except BaseException:
             transfers.release()
             raise
@@ -82,13 +87,15 @@ def archives_router(archives: Archives, room_name_bytes_max: int, archive_bytes_
         request: Request,
         room: Room,
         revive: Annotated[bool, Query(description="also if a document of this name was deleted")] = False,
+        visitor: Visitor = doors.owner,
     ) -> Response:
         """Make a document of an archive, with all of its history, under this name."""
         name = named(room)
         transfers.take()
         try:
             data = await read_body(request, (MEDIA_TYPE, OCTETS), archive_bytes_max)
-            made = await archives.restore(data, name, revive=revive)
+            with doors.recorded(AuditEvent.IMPORT, visitor):
+                made = await archives.restore(data, name, revive=revive)
         finally:
             transfers.release()
         line = Imported(

@@ -1,8 +1,7 @@
 """Documents over HTTP: list, read as JSON or as bytes, delete.
 
 A room's name is the rest of the path, slashes included, but for what belongs to a document (``api.history``).
-It says nothing yet about who may do what: whoever
-reaches the public port may. Keep the port inside, or turn the API off with ``documents_api = false``.
+Who may do what is said in ``api.access``.
 """
 
 from __future__ import annotations
@@ -13,10 +12,12 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from collab_server.api.access import Doors, Visitor
 from collab_server.api.errors import ApiError, errors
 from collab_server.api.formats import FORMATS_NOTE, Workers, in_format, wanted_format
 from collab_server.api.rooms import PREFIX, ROOM, PartRoute, Room, WholeRoute, room_in, room_of
 from collab_server.api.times import CHARACTERS_MAX, NOTE, moment_ms
+from collab_server.telemetry.audit import AuditEvent
 from persistence.base import DocumentInfo
 
 PAGE_MAX = 1000
@@ -53,7 +54,7 @@ class Past(Protocol):
 
 
 def documents_router(
-    documents: Documents, workers: Workers, room_name_bytes_max: int, past: Past | None = None
+    documents: Documents, workers: Workers, room_name_bytes_max: int, doors: Doors, past: Past | None = None
 ) -> APIRouter:
     """The routes of whole documents, under ``/v1/documents``; ``past`` makes ``?at=`` possible."""
     router = APIRouter(route_class=WholeRoute)
@@ -63,6 +64,7 @@ def documents_router(
         after: Annotated[str, Query(description="the last name of the page before")] = "",
         prefix: Annotated[str, Query(description="names that begin so")] = "",
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
+        _visitor: Visitor = doors.everywhere,
     ) -> Response:
         """The stored documents by name, a page at a time: ``next`` is the ``after`` of the next."""
         page = await documents.list_documents(after=after, prefix=prefix, limit=limit)
@@ -79,6 +81,7 @@ def documents_router(
         format: Annotated[str | None, Query(description=FORMATS_NOTE)] = None,  # noqa: A002
         rich: Annotated[bool, Query(description="JSON with formats, embeds and XML trees")] = False,
         at: Annotated[str | None, Query(max_length=CHARACTERS_MAX, description=NOTE)] = None,
+        _visitor: Visitor = doors.viewer,
     ) -> Response:
         """One document: as JSON, as a Yjs update, or its state vector; now, or as it was at a moment.
 
@@ -94,21 +97,23 @@ def documents_router(
         return await in_format(update, wanted, workers, rich=rich)
 
     @router.head(PREFIX + "/{room:path}", name="probe document")
-    async def probe(request: Request) -> Response:
+    async def probe(request: Request, _visitor: Visitor = doors.viewer) -> Response:
         """Whether there is such a document; ``X-Document-Bytes`` has the size of its update."""
         return Response(headers={"X-Document-Bytes": str(len(await _existing(request)))})
 
     @router.delete(PREFIX + "/{room:path}", name="delete document", status_code=204)
-    async def delete(request: Request) -> Response:
+    async def delete(request: Request, visitor: Visitor = doors.owner) -> Response:
         """Remove a document for good; its members are sent away."""
         room = _room(request)
-        if not await documents.delete(room):
-            raise _unknown(room)
+        with doors.recorded(AuditEvent.DELETE, visitor):
+            if not await documents.delete(room):
+                raise _unknown(room)
         return Response(status_code=204)
 
-    async def revive(room: Room) -> Response:
+    async def revive(room: Room, visitor: Visitor = doors.owner) -> Response:
         """Let the name of a deleted document be used again; no effect where nothing was deleted."""
-        await documents.revive(room_in(room, room_name_bytes_max))
+        with doors.recorded(AuditEvent.REVIVE, visitor):
+            await documents.revive(room_in(room, room_name_bytes_max))
         return Response(status_code=204)
 
     router.add_api_route(

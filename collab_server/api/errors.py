@@ -13,7 +13,17 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from collab_server.errors import BusyError, GoneError, HistoryError, HistoryFault, PeerError, TooBigError
+from collab_server.errors import (
+    BusyError,
+    FloodError,
+    GoneError,
+    HistoryError,
+    HistoryFault,
+    NotAuthenticatedError,
+    PeerError,
+    RefusedError,
+    TooBigError,
+)
 from collab_server.views.pool import ViewFailedError
 
 log = structlog.get_logger(__name__)
@@ -122,6 +132,12 @@ async def _on_history_error(_request: Request, error: Exception) -> Response:
 
 async def _on_peer_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, PeerError)  # noqa: S101 - registered for it
+    if isinstance(error, NotAuthenticatedError):
+        return problem(401, "not_authenticated", error.reason, {"WWW-Authenticate": "Bearer"})
+    if isinstance(error, RefusedError):
+        return problem(403, "forbidden", error.reason)
+    if isinstance(error, FloodError):
+        return problem(429, "rate_limited", error.reason, {"Retry-After": RETRY_AFTER_S})
     if isinstance(error, GoneError):
         return problem(410, "deleted", error.reason)
     if isinstance(error, BusyError):

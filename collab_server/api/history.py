@@ -9,6 +9,8 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from collab_server.access.identity import Role
+from collab_server.api.access import Doors, Visitor
 from collab_server.api.bodies import described, read_json
 from collab_server.api.errors import ApiError, errors
 from collab_server.api.formats import FORMATS_NOTE, Workers, in_format, wanted_format
@@ -17,6 +19,7 @@ from collab_server.api.times import CHARACTERS_MAX, iso, moment_ms
 from collab_server.hosting.archive import VersionName
 from collab_server.hosting.history import CURRENT, PREVIOUS, START
 from collab_server.hosting.versions import Version, VersionPage
+from collab_server.telemetry.audit import AuditEvent
 
 PAGE_MAX = 1000
 
@@ -148,7 +151,7 @@ class Restored(BaseModel):
     """False if the document had that content already."""
 
 
-def history_router(history: History, workers: Workers, room_name_bytes_max: int) -> APIRouter:
+def history_router(history: History, workers: Workers, room_name_bytes_max: int, doors: Doors) -> APIRouter:
     """The routes below one document."""
     router = APIRouter(route_class=PartRoute)
 
@@ -160,6 +163,7 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int)
         room: Room,
         cursor: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+        _visitor: Visitor = doors.viewer,
     ) -> Response:
         """The versions of a document, newest first: automatic ones and named ones."""
         page = await history.versions(named(room), cursor, limit)
@@ -173,11 +177,13 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int)
         openapi_extra=described(NewVersion),
         responses=errors(404, 409, 410, 413, 415, 422, 503),
     )
-    async def create_version(request: Request, room: Room) -> Response:
-        """Name the document as it is now."""
+    async def create_version(request: Request, room: Room, visitor: Visitor = doors.editor) -> Response:
+        """Name the document as it is now. Only an owner may pin it."""
         name = named(room)
         asked = await read_json(request, NewVersion)
-        made = await history.create_version(name, asked.name, pinned=asked.pinned, author=None)
+        if asked.pinned:
+            doors.demand(visitor, Role.OWNER)
+        made = await history.create_version(name, asked.name, pinned=asked.pinned, author=visitor.author)
         return _answer(made, 201)
 
     @router.get(ROOM + "/versions/{version}", responses=errors(404, 410, 422, 503))
@@ -187,6 +193,7 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int)
         version: VersionId,
         format: Annotated[str | None, Query(description=FORMATS_NOTE)] = None,  # noqa: A002
         rich: Annotated[bool, Query(description="JSON with formats, embeds and XML trees")] = False,
+        _visitor: Visitor = doors.viewer,
     ) -> Response:
         """The document as it was: as JSON, as a Yjs update, or its state vector; `X-Version-At` says when."""
         wanted = wanted_format(format, request)
@@ -202,16 +209,21 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int)
         openapi_extra=described(VersionChange),
         responses=errors(404, 409, 410, 413, 415, 422, 503),
     )
-    async def change_version(request: Request, room: Room, version: VersionId) -> Response:
-        """Rename a named version, pin it, or unpin it."""
+    async def change_version(
+        request: Request, room: Room, version: VersionId, visitor: Visitor = doors.editor
+    ) -> Response:
+        """Rename a named version; an owner may also pin it, or unpin it."""
         name = named(room)
         asked = await read_json(request, VersionChange)
+        if asked.pinned is not None:
+            doors.demand(visitor, Role.OWNER)
         return _answer(await history.change_version(name, version, name=asked.name, pinned=asked.pinned))
 
     @router.delete(ROOM + "/versions/{version}", status_code=204, responses=errors(404, 409, 410, 503))
-    async def delete_version(room: Room, version: VersionId) -> Response:
+    async def delete_version(room: Room, version: VersionId, visitor: Visitor = doors.owner) -> Response:
         """Drop a named version. The edits stay in the automatic ones."""
-        await history.delete_version(named(room), version)
+        with doors.recorded(AuditEvent.DELETE, visitor, version=version):
+            await history.delete_version(named(room), version)
         return Response(status_code=204)
 
     @router.get(ROOM + "/versions/{version}/changes", responses=errors(404, 410, 422, 503))
@@ -225,6 +237,7 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int)
         to: Annotated[
             str | None, Query(max_length=40, description=f"in place of since: a version's id, or {CURRENT}")
         ] = None,
+        _visitor: Visitor = doors.viewer,
     ) -> Response:
         """What differs: from `since` to this version, or from this version to `to`.
 
@@ -245,7 +258,7 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int)
         openapi_extra=described(RestoreRequest),
         responses=errors(404, 410, 413, 415, 422, 503),
     )
-    async def restore(request: Request, room: Room) -> Response:
+    async def restore(request: Request, room: Room, visitor: Visitor = doors.owner) -> Response:
         """Give the document the content of a version, by an edit that everybody sees at once.
 
         What is written at the same time stays. The answer comes after the commit.
@@ -253,7 +266,10 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int)
         name = named(room)
         asked = await read_json(request, RestoreRequest)
         at_ms = None if asked.at is None else moment_ms(asked.at)
-        restored = await history.restore(name, version_id=asked.version, at_ms=at_ms, author=None)
+        with doors.recorded(AuditEvent.RESTORE, visitor, version=asked.version, at_ms=at_ms):
+            restored = await history.restore(
+                name, version_id=asked.version, at_ms=at_ms, author=visitor.author
+            )
         return JSONResponse({"restored": restored})
 
     return router

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
+from collab_server.api.access import SCHEMES, Doors, describe_access
 from collab_server.api.archives import Archives, archives_router
 from collab_server.api.documents import Documents, documents_router
-from collab_server.api.errors import install_error_handlers
+from collab_server.api.errors import errors, install_error_handlers
 from collab_server.api.formats import Workers
 from collab_server.api.history import History, history_router
 from collab_server.api.pages import install_pages
+from collab_server.api.revocations import Revoking, revocations_router
 from collab_server.config import Settings
 from collab_server.version import version
 
@@ -20,17 +22,30 @@ def public_app(
     settings: Settings,
     history: History | None = None,
     archives: Archives | None = None,
+    *,
+    doors: Doors,
+    revoking: Revoking | None = None,
 ) -> FastAPI:
-    """The application for the public port: the documents API, the playground, ``/openapi.json``."""
+    """The application for the public port: documents, access, the playground, ``/openapi.json``.
+
+    Every route but those of the pages asks ``doors`` first.
+    """
     # Swagger's and ReDoc's pages load their code from a CDN, so there are none.
     app = FastAPI(title="collab-server", version=version(), docs_url=None, redoc_url=None)
     app.router.redirect_slashes = False
     install_error_handlers(app)
+    guarded: list[APIRouter] = []
+    if revoking is not None:
+        guarded.append(revocations_router(revoking, doors))
     if settings.documents_api:
         name_bytes_max = settings.room_name_bytes_max
         if history is not None and archives is not None:
-            app.include_router(history_router(history, workers, name_bytes_max))
-            app.include_router(archives_router(archives, name_bytes_max, settings.archive_bytes_max))
-        app.include_router(documents_router(documents, workers, name_bytes_max, history))
+            guarded.append(history_router(history, workers, name_bytes_max, doors))
+            guarded.append(archives_router(archives, name_bytes_max, settings.archive_bytes_max, doors))
+        # Last: a room's name is all the rest of its path.
+        guarded.append(documents_router(documents, workers, name_bytes_max, doors, history))
+    for router in guarded:
+        app.include_router(router, dependencies=SCHEMES, responses=errors(401, 403))
+    describe_access(app, is_optional=doors.admits_anonymous)
     install_pages(app, playground=settings.playground)
     return app

@@ -52,6 +52,17 @@ def room_of(request: Request, prefix: str, name_bytes_max: int) -> str:
     return room_in(_written(request.scope)[len(prefix) :], name_bytes_max)
 
 
+def room_of_route(request: Request, name_bytes_max: int) -> str:
+    """The room that a request is about, as the route reads it that it goes to.
+
+    Raises:
+        ApiError: 400 for a name that is empty, too long, or not UTF-8.
+    """
+    if isinstance(request.scope["route"], PartRoute):
+        return room_in(request.path_params["room"], name_bytes_max)
+    return room_of(request, PREFIX + "/", name_bytes_max)
+
+
 def room_in(written: str, name_bytes_max: int) -> str:
     """The room that is written so in a path.
 

@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from collab_server.access.base import Gatekeeper
+from collab_server.access.callers import Callers
+from collab_server.access.gatekeeper import OpenGatekeeper
+from collab_server.api.access import Doors
+from collab_server.telemetry.audit import AuditLog
 from persistence.base import DocumentInfo
+
+
+def doors(
+    gatekeeper: Gatekeeper | None = None, audit: AuditLog | None = None, admin_token: str | None = None
+) -> Doors:
+    """Doors that stand open, unless a gatekeeper is given."""
+    return Doors(
+        gatekeeper or OpenGatekeeper(),
+        Callers(),
+        audit or AuditLog(now_ms=lambda: 0),
+        room_name_bytes_max=512,
+        admin_token=admin_token,
+    )
 
 
 class FakeDocuments:

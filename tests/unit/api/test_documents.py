@@ -12,7 +12,7 @@ from collab_server.api.public import public_app
 from collab_server.config import Settings
 from collab_server.errors import BusyError, CloseCode, GoneError
 from collab_server.views.pool import ViewFailedError
-from tests.unit.api.support import FakeDocuments, InPlace
+from tests.unit.api.support import FakeDocuments, InPlace, doors
 
 
 def paris() -> bytes:
@@ -33,7 +33,7 @@ def workers() -> InPlace:
 
 @pytest_asyncio.fixture
 async def client(documents: FakeDocuments, workers: InPlace) -> AsyncIterator[httpx.AsyncClient]:
-    app = public_app(documents, workers, Settings())
+    app = public_app(documents, workers, Settings(), doors=doors())
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -200,7 +200,7 @@ async def test_no_page_asks_the_internet_for_code(client: httpx.AsyncClient) -> 
 
 
 async def test_the_documents_api_can_be_turned_off() -> None:
-    app = public_app(FakeDocuments(trip=paris()), InPlace(), Settings(documents_api=False))
+    app = public_app(FakeDocuments(trip=paris()), InPlace(), Settings(documents_api=False), doors=doors())
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert error_of(await client.get("/v1/documents/trip")) == (404, "not_found")

@@ -16,6 +16,7 @@ from collab_server.config import Settings
 from collab_server.errors import ViewError
 from collab_server.hosting.settings import HistorySettings
 from persistence.history import SegmentRule
+from tests.unit.api.support import doors
 from tests.unit.api.test_documents import error_of
 from tests.unit.hosting.house import Client, House, InPlace, house, until
 
@@ -33,7 +34,7 @@ async def home() -> AsyncIterator[House]:
 @pytest_asyncio.fixture
 async def api(home: House) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(archive_bytes_max=1024 * 1024)
-    app = public_app(home.documents, InPlace(), settings, home.history, home.archives)
+    app = public_app(home.documents, InPlace(), settings, home.history, home.archives, doors=doors())
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
