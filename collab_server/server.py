@@ -31,7 +31,7 @@ from collab_server.api.entrance import Application, HttpEntrance
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
 from collab_server.config import Addresses, Settings
-from collab_server.errors import BusyError, CloseCode, ConfigError
+from collab_server.errors import BusyError, CloseCode, ConfigError, NotAuthenticatedError
 from collab_server.gateway.entrance import Entrance
 from collab_server.gateway.gateway import Gateway
 from collab_server.gateway.lobby import Lobby
@@ -196,6 +196,7 @@ class Node:
             self._sessions,
             parts.gateway(settings),
             metrics,
+            audit=self._audit,
             clock=loop.time,
         )
         self._callers, self._origins = parts.callers(settings), parts.origins(settings)
@@ -214,6 +215,7 @@ class Node:
             metrics,
             clock=loop.time,
         )
+        self._revoker.on_revoked = self._close_revoked
         self._sockets = WebSocketServer(
             self._entrance,
             parts.transport(settings),
@@ -266,6 +268,14 @@ class Node:
     def degraded(self) -> list[str]:
         """What does not work while this node serves its clients all the same, one sentence each."""
         return []
+
+    def _close_revoked(self) -> None:
+        """End the sessions whose access was taken back, wherever that was said."""
+        closed = self._sessions.close_where(
+            lambda session: self._revocations.is_revoked(session.identity, session.room),
+            NotAuthenticatedError("access was revoked"),
+        )
+        self._metrics.revocations_closed.inc(closed)
 
     # -- start and stop
 

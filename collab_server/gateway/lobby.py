@@ -13,9 +13,10 @@ from collab_server.access.base import Gatekeeper
 from collab_server.access.callers import Callers
 from collab_server.access.identity import Admission, Caller
 from collab_server.errors import PeerError, SilentError
-from collab_server.gateway.sessions import Sessions
+from collab_server.gateway.sessions import Session, Sessions
 from collab_server.gateway.settings import GatewaySettings
 from collab_server.hosting.registry import Registry
+from collab_server.telemetry.audit import AuditEvent, AuditLog, AuditResult
 from collab_server.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,7 @@ class Lobby:
         settings: GatewaySettings,
         metrics: Metrics,
         *,
+        audit: AuditLog | None = None,
         callers: Callers | None = None,
         clock: Callable[[], float],
         stopwatch: Callable[[], float] = time.perf_counter,
@@ -52,6 +54,7 @@ class Lobby:
         self.sessions = sessions
         self.settings = settings
         self.metrics = metrics
+        self.audit = audit or AuditLog(now_ms=lambda: 0)
         self.callers = callers or Callers()
         self.clock = clock
         self.stopwatch = stopwatch
@@ -65,7 +68,30 @@ class Lobby:
 
     async def admit(self, token: str | None, room: str, caller: Caller) -> Admission:
         """What the bearer of ``token`` may do in ``room``. Raises PeerError as the gatekeeper does."""
-        return await self.gatekeeper.admit(token, room, caller)
+        try:
+            return await self.gatekeeper.admit(token, room, caller)
+        except PeerError as error:
+            self.audit.record(
+                AuditEvent.REFUSAL,
+                identity=None,
+                address=caller.address,
+                result=AuditResult.REFUSED,
+                reason=error.reason,
+                room=room,
+                code=int(error.close_code),
+            )
+            raise
+
+    def note_login(self, session: Session) -> None:
+        """Put it on record that somebody was let in."""
+        self.audit.record(
+            AuditEvent.LOGIN,
+            identity=session.identity,
+            address=session.caller.address,
+            room=session.room,
+            role=session.admission.role.name.lower(),
+            dialect=session.dialect.value,
+        )
 
     def next_member_id(self) -> int:
         """An id that no other member on this node has."""

@@ -64,6 +64,7 @@ class Stay(Session):
             admission = await lobby.admit(token, self.room, self.caller)
             self.member = self.make_member(admission)
             lobby.sessions.add(self, admission)
+            lobby.note_login(self)
             lobby.unauthenticated.pop(self.connection, None)
             async with lobby.registry.opened(self.room) as host:
                 if not self._is_barred:
