@@ -182,7 +182,12 @@ class Node:
         self._store_watch = StoreWatch(self._store, hosting, metrics)
         self._sessions = parts.sessions(settings, _wall_clock_ms, node=f"{secrets.token_hex(4)}-")
         self._access = Access(
-            settings, metrics, clock=loop.time, wall_clock_ms=_wall_clock_ms, random=random.random
+            settings,
+            metrics,
+            clock=loop.time,
+            wall_clock_ms=_wall_clock_ms,
+            random=random.random,
+            revoked=self._revocations,
         )
         self._gatekeeper = GuardedGatekeeper(
             self._access.gatekeeper,
