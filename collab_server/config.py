@@ -274,6 +274,10 @@ class Settings(BaseModel):
     migrate_at_start: bool = True
     """Bring the store's schema up to date at start; false refuses an old one (see collab-server migrate)."""
 
+    # Other nodes
+    bus: str | None = Field(None, min_length=1)
+    """What connects this node with others: redis://[[USER]:PASSWORD@]HOST[:PORT][/NUMBER], or rediss://"""
+
     # History
     checkpoint_after_s: Seconds = 300.0
     """What was written becomes an automatic version of its document after this time."""
@@ -454,7 +458,7 @@ def masked_url(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
 
 
-URL_KEYS = ("store", "store_replica", "jwks", "access_callback")
+URL_KEYS = ("store", "store_replica", "bus", "jwks", "access_callback")
 """Settings whose value may hold a password."""
 SECRET_KEYS = ("jwt_secret", "admin_token")
 """Settings whose value is a secret as a whole."""

@@ -37,8 +37,8 @@ log = structlog.get_logger(__name__)
 _PAUSE_MIN_S = 0.25
 _PAUSE_MAX_S = 30.0
 """The longest pause between two attempts to put a worker back in its place."""
-_PAUSE_UNHEARD_S = 2.0
-"""Before a longer pause the place's ports are closed: who comes then shall be refused, and not wait."""
+_PAUSE_UNHEARD_S = 1.0
+"""Before a pause of so long the place's ports are closed: who comes then shall be refused, and not wait."""
 _SOUND_AFTER_S = 60.0
 """A worker that served for so long did not die of how it was started: the pauses begin anew."""
 _START_MAX_S = 300.0
@@ -58,7 +58,7 @@ def check(settings: Settings) -> None:
     """Refuse what cannot work. Raises ConfigError."""
     if settings.workers > 1:
         shared = "workers share their rooms"
-        if getattr(settings, "bus", None) is None:
+        if settings.bus is None:
             raise ConfigError(
                 f"workers is {settings.workers}, but {shared} through Redis: set bus to its address"
             )
@@ -70,7 +70,7 @@ def check(settings: Settings) -> None:
         raise ConfigError(
             f"ports_from {settings.ports_from} leaves no room for {settings.workers} ports: the last is 65535"
         )
-    public, operations = _ports(settings)
+    public, operations = ports(settings)
     both = sorted(set(public) & set(operations) - {0}) if settings.host == settings.ops_host else []
     if both:
         raise ConfigError(
@@ -83,7 +83,7 @@ def check(settings: Settings) -> None:
         )
 
 
-def _ports(settings: Settings) -> tuple[list[int], list[int]]:
+def ports(settings: Settings) -> tuple[list[int], list[int]]:
     """The public ports and the operations ports; 0 is any free one."""
     count = settings.workers
     first = settings.ports_from
@@ -225,7 +225,7 @@ class Supervisor:
     def _open_places(self) -> list[_Slot]:
         settings = self._settings
         count = settings.workers
-        public_ports, operations_ports = _ports(settings)
+        public_ports, operations_ports = ports(settings)
         if settings.ports_from is None:
             public = listeners.bind_group(
                 settings.host, public_ports[0], count, "port", settings.accept_backlog_max
@@ -358,7 +358,7 @@ class Supervisor:
         while True:
             pause_s = back_off_s(slot.deaths)
             slot.deaths += 1
-            if pause_s > _PAUSE_UNHEARD_S:
+            if pause_s >= _PAUSE_UNHEARD_S:
                 log.error(
                     "a worker dies again and again", place=slot.name, times=slot.deaths, pause_s=pause_s
                 )

@@ -112,11 +112,10 @@ class WebSocketServer:
         """
         self._leaving = error
         sockets = sorted(self.sockets, key=lambda socket: socket.request.path)
-        per_s = max(min_per_s, len(sockets) / max(over_s, _GROUP_S))
-        group = max(1, math.ceil(per_s * _GROUP_S))
+        group, pause_s = departure(len(sockets), over_s, min_per_s)
         for first in range(0, len(sockets), group):
             if first:
-                await asyncio.sleep(group / per_s)
+                await asyncio.sleep(pause_s)
             for socket in sockets[first : first + group]:
                 socket.close(error.close_code, error.reason)
 
@@ -184,6 +183,13 @@ class WebSocketServer:
         while True:
             await asyncio.sleep(self.keepalive.tick_s)
             self.keepalive.tick(self.loop.time())
+
+
+def departure(count: int, over_s: float, min_per_s: float) -> tuple[int, float]:
+    """How many of ``count`` clients are sent away at once, and the pause in seconds to the next group."""
+    per_s = max(min_per_s, count / max(over_s, _GROUP_S))
+    group = max(1, math.ceil(per_s * _GROUP_S))
+    return group, group / per_s
 
 
 def _nothing() -> None:
