@@ -351,6 +351,16 @@ class Settings(BaseModel):
     """A connection that has not sent one message this long after opening is closed with 4408."""
     auth_timeout_s: Seconds = 10.0
     """A Hocuspocus connection that was not let into any document within this is closed with 4408."""
+    unauthenticated_bytes_max: Size = Field(1 * MIB, ge=KIB, le=1 * GIB)
+    """Frames of one Hocuspocus connection that may wait for its documents to open; without a token: 4413."""
+    unauthenticated_messages_max: Count = 1_000
+    """The same, as a count of frames."""
+    unauthenticated_documents_max: Count = 100
+    """Documents of one Hocuspocus connection that may wait to be let in; without a token: 4413."""
+    documents_per_connection_max: Count = 1_000
+    """Documents of one Hocuspocus connection at once; a further one is denied."""
+    stateless_bytes_max: Size = Field(64 * KIB, ge=KIB, le=16 * MIB)
+    """A stateless message; past it its sender loses the document."""
     token_expiry_notice_s: Seconds = 30.0
     """How long before a token runs out a Hocuspocus client is asked for a new one."""
     sessions_max: Count = 100_000

@@ -131,6 +131,11 @@ def gateway(settings: Settings) -> GatewaySettings:
         message_flood_max_s=settings.message_flood_max_s,
         silence_timeout_s=settings.silence_timeout_s,
         auth_timeout_s=settings.auth_timeout_s,
+        unauthenticated_bytes_max=settings.unauthenticated_bytes_max,
+        unauthenticated_messages_max=settings.unauthenticated_messages_max,
+        unauthenticated_documents_max=settings.unauthenticated_documents_max,
+        documents_per_connection_max=settings.documents_per_connection_max,
+        stateless_bytes_max=settings.stateless_bytes_max,
         keepalive_s=settings.keepalive_s,
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collab_server.gateway.connection import Connection
 from collab_server.gateway.handshake import Request
+from collab_server.gateway.hocuspocus import MultiplexedConnection
 from collab_server.gateway.lobby import Lobby
 from collab_server.gateway.plain import PlainConnection
+from collab_server.gateway.routing import is_multiplexed
 
 
 class Gateway:
@@ -16,4 +18,6 @@ class Gateway:
 
     def connection(self, request: Request) -> Connection:
         """A handler for a new socket. Raises PeerError to close it at once."""
+        if is_multiplexed(request.path):
+            return MultiplexedConnection(self.lobby, request)
         return PlainConnection(self.lobby, request)

@@ -13,6 +13,7 @@ from collab_server.access.base import Gatekeeper
 from collab_server.access.callers import Callers
 from collab_server.access.identity import Admission, Caller
 from collab_server.errors import PeerError, SilentError
+from collab_server.gateway.courier import Courier
 from collab_server.gateway.sessions import Session, Sessions
 from collab_server.gateway.settings import GatewaySettings
 from collab_server.hosting.registry import Registry
@@ -63,6 +64,7 @@ class Lobby:
         """Those that have not said anything yet, oldest first, with the time at which they came."""
         self.unauthenticated: dict[Watched, float] = {}
         """Those that have no session yet and must ask for one; oldest first."""
+        self.courier = Courier(sessions, metrics)
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_member_id = 0
 

@@ -135,6 +135,10 @@ class PlainSession(Stay):
         self.bar()
         self.connection.close(error)
 
+    def send_letter(self, frame: Frame) -> bool:
+        """This dialect has no such frames."""
+        return False
+
     def receive(self, host: Host, frame: bytes, at: int) -> None:
         """Take one frame. Raises PeerError."""
         message = sync.decode(frame)

@@ -15,6 +15,7 @@ from typing import ClassVar
 from collab_server.access.identity import Admission, Caller, Identity
 from collab_server.errors import BusyError, NotAuthenticatedError, PeerError
 from collab_server.room.member import Member
+from collab_server.wire.frame import Frame
 
 
 class Dialect(StrEnum):
@@ -57,6 +58,15 @@ class Session:
     def ask_token(self) -> None:
         """Ask the client for a new token, where the dialect has a way to."""
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether it is in the room, and not only on its way."""
+        raise NotImplementedError
+
+    def send_letter(self, frame: Frame) -> bool:
+        """Send a frame that nobody keeps, if the socket is not full; whether it was sent."""
+        raise NotImplementedError
+
 
 class Sessions:
     """All sessions, found by user, session id and room. Bounded by ``sessions_max``."""
@@ -74,7 +84,7 @@ class Sessions:
         self._notice_ms = round(expiry_notice_s * 1000)
         self._node = node
         self._wall_clock_ms = wall_clock_ms
-        self._all: dict[Session, None] = {}
+        self._all: dict[int, Session] = {}
         self._by_user: dict[str, dict[Session, None]] = {}
         self._by_session_id: dict[str, dict[Session, None]] = {}
         self._by_room: dict[str, dict[Session, None]] = {}
@@ -86,15 +96,24 @@ class Sessions:
 
     def __iter__(self) -> Iterator[Session]:
         """All of them; a copy, so that they may end meanwhile."""
-        return iter(list(self._all))
+        return iter(list(self._all.values()))
 
     def of_user(self, user_id: str) -> list[Session]:
         """The sessions of a user, by the ``sub`` of the token."""
         return list(self._by_user.get(user_id, ()))
 
-    def of_session_id(self, session_id: str) -> list[Session]:
-        """The stays of one session, by ``sid`` or ``jti`` of the token."""
-        return list(self._by_session_id.get(session_id, ()))
+    def of_session(self, session_id: str) -> list[Session]:
+        """The stays of one session, by ``sid`` or ``jti`` of the token; or the one stay of that ``id_of``."""
+        found = list(self._by_session_id.get(session_id, ()))
+        prefix, number = session_id[: len(self._node)], session_id[len(self._node) :]
+        if prefix == self._node and number.isascii() and number.isdecimal() and len(number) < _DIGITS_MAX:
+            stay = self._all.get(int(number))
+            if stay is not None and stay not in found:
+                found.append(stay)
+        return found
+
+    def __contains__(self, session: Session) -> bool:
+        return hasattr(session, "member") and self._all.get(session.member.id) is session
 
     def of_room(self, room: str) -> list[Session]:
         """Who is in a room, or on the way into it."""
@@ -110,14 +129,14 @@ class Sessions:
             raise BusyError("too many sessions on this node")
         session.admission = admission
         session.since_ms = self._wall_clock_ms()
-        self._all[session] = None
+        self._all[session.member.id] = session
         self._by_room.setdefault(session.room, {})[session] = None
         self._index(session)
         self._watch(session, session.since_ms)
 
     def renew(self, session: Session, admission: Admission) -> None:
         """Exchange what a session may do, and until when."""
-        if session not in self._all:
+        if session not in self:
             return
         self._unindex(session)
         session.admission = admission
@@ -126,9 +145,9 @@ class Sessions:
 
     def discard(self, session: Session) -> None:
         """Forget who has left."""
-        if session not in self._all:
+        if session not in self:
             return
-        del self._all[session]
+        del self._all[session.member.id]
         session.due_ms = None
         _remove(self._by_room, session.room, session)
         self._unindex(session)
@@ -138,8 +157,8 @@ class Sessions:
     ) -> int:
         """Close every session (or every one of ``among``) for which ``predicate`` holds; how many."""
         closed = 0
-        for session in list(self._all) if among is None else among:
-            if session in self._all and predicate(session):
+        for session in self if among is None else among:
+            if session in self and predicate(session):
                 session.close(error)
                 closed += 1
         return closed
@@ -200,3 +219,6 @@ def _remove(index: dict[str, dict[Session, None]], key: str, session: Session) -
     del sessions[session]
     if not sessions:
         del index[key]
+
+
+_DIGITS_MAX = 20

@@ -107,5 +107,21 @@ class GatewaySettings:
     auth_timeout_s: float = 10
     """From opening to the first admission on a multiplexed connection; traffic does not refresh it."""
 
+    unauthenticated_bytes_max: int = MIB
+    """Frames of a multiplexed connection that may wait for a document to open before it is read no more; what
+    waits without a token closes it with 4413."""
+
+    unauthenticated_messages_max: int = 1_000
+    """The same, counted in frames."""
+
+    unauthenticated_documents_max: int = 100
+    """Documents of a multiplexed connection that may wait to be let in."""
+
+    documents_per_connection_max: int = 1_000
+    """Documents of a multiplexed connection at once. A further one is denied."""
+
+    stateless_bytes_max: int = 64 * KIB
+    """A message that no document keeps, in bytes of UTF-8."""
+
     keepalive_s: float = 20
     """A connection that got nothing for this long gets a small frame."""

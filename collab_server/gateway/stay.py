@@ -61,7 +61,7 @@ class Stay(Session):
         """Ask for admission, open the room, join it, and take what the client said meanwhile."""
         lobby = self.connection.lobby
         try:
-            admission = await lobby.admit(token, self.room, self.caller)
+            admission = await self.ask(token)
             self.member = self.make_member(admission)
             lobby.sessions.add(self, admission)
             lobby.note_login(self)
@@ -80,6 +80,10 @@ class Stay(Session):
             self.waiting.clear()
             if self._has_left or self._is_barred:
                 lobby.sessions.discard(self)
+
+    async def ask(self, token: str | None) -> Admission:
+        """Ask what the client may do. Raises PeerError."""
+        return await self.connection.lobby.admit(token, self.room, self.caller)
 
     def _join(self, host: Host) -> None:
         self.attach(host)
@@ -117,6 +121,11 @@ class Stay(Session):
         return self._has_left or self._is_barred
 
     # -- what the room says
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether it is in the room, and not only on its way."""
+        return self.host is not None and not self._has_left
 
     @property
     def is_full(self) -> bool:

@@ -87,8 +87,11 @@ class Host:
 
     # -- what peers do
 
-    def attach(self, peer: Peer) -> None:
-        """Take a peer in and greet it: our step 1, and who is here. Raises PeerError if there is no place."""
+    def attach(self, peer: Peer, *, asks: bool = True) -> None:
+        """Take a peer in and greet it: our step 1, and who is here. Raises PeerError if there is no place.
+
+        ``asks`` is False for a dialect whose clients are asked later, with ``ask``.
+        """
         now = self._loop.time()
         try:
             self.room.join(peer.member, now)
@@ -97,9 +100,9 @@ class Host:
             raise
         self.peers[peer.member] = peer
         state_vector, awareness = self.room.greeting(peer.member)
-        framing = peer.member.framing
-        peer.send(framing.step1(state_vector))
-        self._metrics.sent[Kind.SYNC_STEP_1].add(len(state_vector))
+        if asks:
+            peer.send(peer.member.framing.step1(state_vector))
+            self._metrics.sent[Kind.SYNC_STEP_1].add(len(state_vector))
         if awareness is not None:
             self._send_awareness(peer, awareness)
         self._schedule()
@@ -126,6 +129,12 @@ class Host:
             answer = self.room.receive_step1(peer.member, state_vector, self._loop.time())
             self._send_answer(peer, answer)
             self._schedule()
+
+    def ask(self, peer: Peer) -> None:
+        """Ask a peer for what it has: our step 1."""
+        state_vector, _ = self.room.greeting(peer.member)
+        self._send_or_hold(peer.member, peer.member.framing.step1(state_vector))
+        self._metrics.sent[Kind.SYNC_STEP_1].add(len(state_vector))
 
     def receive_update(self, peer: Peer, update: bytes, *, is_answer: bool = False) -> None:
         """Take an edit, or the answer to our step 1.

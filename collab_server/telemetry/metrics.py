@@ -37,6 +37,9 @@ class Kind(StrEnum):
     QUERY_AWARENESS = "query_awareness"
     AUTH = "auth"
     SYNC_STATUS = "sync_status"
+    STATELESS = "stateless"
+    CLOSE = "close"
+    PING = "ping"
     KEEPALIVE = "keepalive"
     TEXT = "text"
     UNKNOWN = "unknown"
@@ -61,6 +64,8 @@ class Refusal(StrEnum):
     DELETED = "deleted"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
+    DOCUMENTS_MAX = "documents_max"
+    QUEUE = "queue"
     OTHER = "other"
 
 
@@ -105,6 +110,7 @@ class Metrics:
     | `collab_slow_members` | gauge | members that get nothing live until their socket has drained |
     | `collab_resyncs_total` | counter | slow members that got one difference and went on |
     | `collab_reads_paused_total` | counter | connections held back for sending too fast |
+    | `collab_stateless_missed_total` | counter | stateless messages that a member missed because its socket was full |
     | `collab_updates_known_total` | counter | updates that brought nothing new and went no further |
     | `collab_rooms_evicted_total` | counter | quiet rooms saved and closed |
     | `collab_compactions_total` | counter, outcome | compactions of stored documents: done, lost (somebody else was first), failed |
@@ -201,6 +207,9 @@ class Metrics:
         self.resyncs = self._counter("collab_resyncs", "Slow members that got one difference and went on.")
         self.reads_paused = self._counter(
             "collab_reads_paused", "Connections held back for sending too fast."
+        )
+        self.stateless_missed = self._counter(
+            "collab_stateless_missed", "Stateless messages that a member missed because its socket was full."
         )
         self.updates_known = self._counter("collab_updates_known", "Updates that brought nothing new.")
         self.rooms_evicted = self._counter("collab_rooms_evicted", "Quiet rooms saved and closed.")

@@ -110,9 +110,9 @@ def room_bytes(address: bytes) -> bytes:
     return address.partition(_SEPARATOR)[0]
 
 
-def has_session(address: bytes) -> bool:
-    """Whether an address names a session beside the room, as only version 4 and later do."""
-    return _SEPARATOR in address
+def session_bytes(address: bytes) -> bytes:
+    """The session that an address names beside the room, as only version 4 and later do; else empty."""
+    return address.partition(_SEPARATOR)[2]
 
 
 def decode(frame: bytes, at: int) -> Message:
