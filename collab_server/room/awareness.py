@@ -216,6 +216,11 @@ class Presence:
 
     # -- what is to be sent
 
+    def owner_of(self, client_id: int) -> Member | None:
+        """The member here that speaks for a client, if one does."""
+        client = self._live.get(client_id)
+        return None if client is None else client.owner
+
     def snapshot(self) -> bytes | None:
         """Everybody who is here, as a payload; None if nobody is. Shared until something changes."""
         if not self._live:

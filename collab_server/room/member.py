@@ -26,6 +26,7 @@ class Member:
         "user_id",
         "wants_echo",
         "writable_roots",
+        "wrote_as",
     )
 
     def __init__(
@@ -68,6 +69,13 @@ class Member:
         """The awareness client id that it has claimed from another, undecided as yet."""
         self.may_claim = True
         """Whether it has not announced anybody yet: only a first announcement can take an id over."""
+        self.wrote_as: int | None = None
+        """The client id under which it last wrote."""
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether it may write, but not everywhere."""
+        return self.can_write and self.writable_roots is not None
 
     def __repr__(self) -> str:
         return f"Member({self.id})"

@@ -8,11 +8,12 @@ for anybody else.
 
 from __future__ import annotations
 
-from collab_server.errors import BusyError, PeerError, RefusedError, TooBigError
+from collab_server.errors import BusyError, PeerError, TooBigError
 from collab_server.room.awareness import Presence
 from collab_server.room.flush import Flush
 from collab_server.room.gathering import Gathering
 from collab_server.room.member import Member
+from collab_server.room.narrowing import Narrowing, Writers, refuse_reader
 from collab_server.room.settings import RoomSettings
 from collab_server.room.window import Window
 from collab_server.wire.awareness import AwarenessBounds, decode_awareness
@@ -37,12 +38,14 @@ class Room:
         "_late",
         "_live",
         "_members",
+        "_narrowing",
         "_pending_from",
         "_presence",
         "_settings",
         "_slowing",
         "_vector",
         "_window",
+        "_writers",
         "log",
         "name",
         "refuses_edits",
@@ -74,6 +77,9 @@ class Room:
         """The same, encoded."""
         self._pending_from: set[Member | None] = set()
         """The members that sent what waits for its earlier parts; empty if nothing waits."""
+        self._writers = Writers(settings.writers_remembered_max)
+        self._narrowing: Narrowing | None = None
+        """Only while a member is here that may write under some root types only."""
 
     # -- members
 
@@ -94,6 +100,8 @@ class Room:
         self._leave_behind(member)
         member.patience_until = now + self._settings.join_patience_ms / 1000
         self._late.append((member.patience_until, member))
+        if member.is_narrowed:
+            self._narrow()
 
     def leave(self, member: Member, now: float, *, goodbye: bool) -> None:
         """Let a member go; what it wrote stays.
@@ -108,6 +116,9 @@ class Room:
             self._slowing.remove(member)
         member.lag = None
         self._presence.leave(member, now, goodbye=goodbye)
+        if self._narrowing is not None and not any(other.is_narrowed for other in self._members):
+            self._narrowing.close()
+            self._narrowing = None
 
     def greeting(self, member: Member) -> tuple[bytes, bytes | None]:
         """The state vector for the server's step 1, and an awareness payload if anybody is here."""
@@ -176,12 +187,12 @@ class Room:
 
         ``is_answer`` is False for what the client calls an update. An answer (step 2) carries all deletions
         that the client knows of, and Yjs makes some by itself as it integrates (of two concurrent values of a
-        map's key it deletes the loser): a reader is not to blame for those, so they are ignored.
+        map's key it deletes the loser): those that the member may not make are ignored.
 
         Raises:
             MalformedError: It cannot be decoded, or is nested too deep.
             TooBigError: It, or the room with it, or what waits for its earlier parts is over a bound.
-            RefusedError: It brings something new, from a member that may only read.
+            RefusedError: It brings something new that the member may not write. Nothing of it was taken.
             PeerError: ``refuses_edits`` is set, and it brings something new.
         """
         inspected = inspect(update, self._settings.bounds)
@@ -189,9 +200,13 @@ class Room:
             return False
         log = self.log
         if not member.can_write:
-            if self._is_new(inspected, deletions_too=not is_answer):
-                raise RefusedError("this connection may only read")
+            refuse_reader(log, inspected, is_answer=is_answer)
             return False
+        if member.writable_roots is not None:
+            permitted = self._narrow().permit(member, member.writable_roots, inspected, is_answer=is_answer)
+            if permitted is None:
+                return False
+            inspected, update = permitted, permitted.data
         if self.refuses_edits is not None and self._is_new(inspected):
             # A fresh one: an error that is raised again and again keeps every traceback.
             raise PeerError(self.refuses_edits.reason, self.refuses_edits.close_code)
@@ -204,6 +219,8 @@ class Room:
         novelty = log.add(inspected)
         if novelty.journal is None:
             return False
+        if self._narrowing is not None:
+            self._narrowing.follow(inspected)
         holder: Member | None = member
         if waiting and novelty.update is not None and novelty.update is not novelty.journal:
             holder = self._holder_of_released(member, inspected, novelty.update)
@@ -213,6 +230,9 @@ class Room:
             self._advance_lag(member, member.lag, inspected)
         if member.user_id is not None:
             gathering.authors[member.user_id] = None
+        if not is_answer and inspected.sections and inspected.sections[0].client != member.wrote_as:
+            member.wrote_as = inspected.sections[0].client
+            self._writers.note(member.wrote_as, member.user_id)
         if member.wants_echo and novelty.update is not None:
             gathering.echo[member] = None
         return True
@@ -223,7 +243,10 @@ class Room:
         Raises:
             PeerError: It cannot be decoded, or is over a bound.
         """
-        novelty = self.log.add(inspect(update, self._settings.bounds))
+        inspected = inspect(update, self._settings.bounds)
+        novelty = self.log.add(inspected)
+        if self._narrowing is not None:
+            self._narrowing.follow(inspected)
         self._note_pending(None, novelty)
         if novelty.update is not None:
             self._gather(Novelty(novelty.update, None), None, now)
@@ -268,6 +291,8 @@ class Room:
 
     def next_due(self) -> float | None:
         """The earliest time at which ``flush`` has something to do; a past one means when this turn ends."""
+        if self._narrowing is not None and self._narrowing.is_behind:
+            return 0.0
         due = self._presence.next_due()
         gathering = self._gathering
         if gathering is not None and (due is None or gathering.due < due):
@@ -282,6 +307,8 @@ class Room:
     def flush(self, now: float, *, force: bool = False) -> Flush:
         """Say what is to be done by now. With ``force`` an open window is closed before its time."""
         flush = Flush()
+        if self._narrowing is not None:
+            self._narrowing.keep_up()
         gathering = self._gathering
         if gathering is not None and (force or gathering.due <= now):
             self._close_window(gathering, flush, now)
@@ -302,7 +329,15 @@ class Room:
         if novelty.update is not None:
             self._changes += 1
         gathering.add(novelty.update, novelty.journal, holder)
+        if self._narrowing is not None:
+            self._narrowing.keep_up()
         return gathering
+
+    def _narrow(self) -> Narrowing:
+        """What decides on the edits of narrowed members; made when the first one is here."""
+        if self._narrowing is None:
+            self._narrowing = Narrowing(self.log, self._presence, self._writers)
+        return self._narrowing
 
     def _close_window(self, gathering: Gathering, flush: Flush, now: float) -> None:
         self._gathering = None
@@ -381,13 +416,11 @@ class Room:
             return None
         return self.log.since(lag)
 
-    def _is_new(self, inspected: Inspected, *, deletions_too: bool = True) -> bool:
+    def _is_new(self, inspected: Inspected) -> bool:
         """Whether an update brings anything that the log does not hold, without taking it."""
         vector = self.log.state_vector
         if any(section.end > vector.get(section.client, 0) for section in inspected.sections):
             return True
-        if not deletions_too:
-            return False
         spans = inspected.spans
         covers = self.log.deletes.covers
         return any(not covers(spans[i], spans[i + 1], spans[i + 2]) for i in range(0, len(spans), 3))

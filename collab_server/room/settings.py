@@ -46,6 +46,9 @@ class RoomSettings:
     """Recent edits kept apart; past it they are squashed into the base at the end of a flush."""
     members_max: int = 2_000
     """Connections in the room; past it a further one is closed with 1013."""
+    writers_remembered_max: int = 10_000
+    """Client ids of which the room remembers whose they are, for the sake of those whose rights are narrowed
+    while they are here; past it the oldest are forgotten, and such a one has to sync anew."""
     join_patience_ms: float = 1_000.0
     """How long a member that has joined is given to send its step 1 before it gets live edits without it."""
 

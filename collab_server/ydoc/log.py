@@ -9,7 +9,7 @@ chunk of each client.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from collab_server.errors import MalformedError, TooBigError
 from collab_server.wire.lib0 import encode_var_uint
@@ -22,8 +22,8 @@ from collab_server.ydoc.pending import Pending, Run
 from collab_server.ydoc.pieces import Chunk, ClientPieces, join_chunks
 from collab_server.ydoc.squash import Squasher
 from collab_server.ydoc.statevector import StateVector
-from collab_server.ydoc.structs import read_struct, read_structs
-from collab_server.ydoc.update import encode_spans
+from collab_server.ydoc.structs import Struct, read_struct, read_structs
+from collab_server.ydoc.update import write_sections
 
 _CHUNK_FROM_BYTES = 4096
 """What comes in one piece of this size becomes a chunk with marks, if nothing is in the tail before it."""
@@ -75,6 +75,8 @@ class DocumentLog:
         """What is deleted, whether or not it is known otherwise. Live: do not change it."""
         self.tail_bytes = 0
         """Bytes of structs that came since the last ``fold``."""
+        self.advanced: set[int] | None = None
+        """The clients that came further since somebody who set this took them out; None where nobody asks."""
 
     @classmethod
     def open(
@@ -141,7 +143,7 @@ class DocumentLog:
                 (section.client, section.clock, section.count, data[section.at : section.until])
                 for section in sections
             ]
-            data = _write(brought, fresh)
+            data = write_sections(brought, fresh)
         return Novelty(data, data)
 
     def encode(self) -> bytes:
@@ -177,6 +179,11 @@ class DocumentLog:
         parts.append(self.deletes.encode())
         return b"".join(parts)
 
+    def structs_from(self, client: int, clock: int) -> Iterator[Struct]:
+        """A client's structs from the one that holds ``clock`` on. The log must not change meanwhile."""
+        pieces = self._pieces.get(client)
+        return iter(()) if pieces is None else pieces.structs_from(clock)
+
     def fold(self) -> None:
         """Squash the tail into the base.
 
@@ -200,11 +207,16 @@ class DocumentLog:
         new = DocumentLog.open(base, index, (), self._bounds)
         waiting = [run for runs in self._pending.runs.values() for run in runs]
         rest = [self.since(new.state_vector)]
-        rest += [_write([(run.client, run.clock, _count(run), run.raw())], array("q")) for run in waiting]
+        rest += [
+            write_sections([(run.client, run.clock, _count(run), run.raw())], array("q")) for run in waiting
+        ]
         gained = _beyond(new, self)
         new.extend_trusted(rest)
         for name in self._CONTENT:
             setattr(self, name, getattr(new, name))
+        if self.advanced is not None:
+            known = self.state_vector
+            self.advanced.update(c for c, end in new.state_vector.items() if end > known.get(c, 0))
         self.state_vector.clear()
         self.state_vector.update(new.state_vector)
         return gained
@@ -289,12 +301,14 @@ class DocumentLog:
         self._encoded = None
         if integration.whole and not integration.released and inspected.plain and fresh is inspected.spans:
             return Novelty(inspected.data, inspected.data)
-        update = _write(sections, fresh) if sections or fresh else None
+        update = write_sections(sections, fresh) if sections or fresh else None
         return Novelty(update, inspected.data if integration.left or integration.released else update)
 
     def _finish(self, integration: Integration, keep_data: bool = False) -> list[tuple[int, int, int, bytes]]:
         """Commit an attempt; what it brought, as sections. ``keep_data``: its bytes stay in memory anyway."""
         integration.commit()
+        if self.advanced is not None:
+            self.advanced.update(integration.ends)
         sections = []
         for client, chunks in integration.chunks.items():
             pieces = self._pieces[client]
@@ -350,6 +364,8 @@ class DocumentLog:
             if section.nests or (self._nested and section.anchors):
                 self._note_depths(sections)
                 break
+        if self.advanced is not None:
+            self.advanced.update([section.client for section in sections])
         for section in sections:
             client = section.client
             pieces = self._pieces.get(client)
@@ -439,16 +455,6 @@ class DocumentLog:
                 pieces.set_depth(clock, depth)
         self._pieces.update(new)
         self._nested = True
-
-
-def _write(sections: Sequence[tuple[int, int, int, bytes]], spans: array[int]) -> bytes:
-    """An update of (client, clock, count, structs) sections and deletions."""
-    parts = [encode_var_uint(len(sections))]
-    for client, clock, count, raw in sorted(sections, reverse=True):
-        parts.append(encode_var_uint(count) + encode_var_uint(client) + encode_var_uint(clock))
-        parts.append(raw)
-    parts.append(encode_spans(spans))
-    return b"".join(parts)
 
 
 def _count(run: Run) -> int:

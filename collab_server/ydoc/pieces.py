@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from collab_server.wire.lib0 import encode_var_uint
 from collab_server.ydoc.content import STRING
@@ -177,6 +178,18 @@ class ClientPieces:
             self.depth_clocks.append(clock)
             self.depths.append(depth)
 
+    def structs_from(self, clock: int) -> Iterator[Struct]:
+        """The structs from the one that holds ``clock`` on. Nothing may change meanwhile."""
+        first = max(bisect_right(self.tail_clocks, clock) - 1, 0)
+        if not self.tail or clock < self.tail_clocks[0]:
+            begin = max(bisect_right(self.chunks, clock, key=_chunk_clock) - 1, 0)
+            for chunk in self.chunks[begin:]:
+                found, at, _ = chunk.nearest(clock)
+                yield from _ending_after(clock, read_structs(chunk.data, at, chunk.until, found))
+        for index in range(first, len(self.tail)):
+            raw = self.tail[index]
+            yield from _ending_after(clock, read_structs(raw, 0, len(raw), self.tail_clocks[index]))
+
     def write_all(self, parts: list[bytes | memoryview]) -> None:
         """Add the section of this client, from clock 0, to an update under way."""
         parts.append(encode_var_uint(self.count) + encode_var_uint(self.client) + b"\x00")
@@ -224,6 +237,10 @@ class ClientPieces:
             return clock, chunk.count - before
         parts.append(view[struct.at : chunk.until])
         return struct.clock, chunk.count - before
+
+
+def _ending_after(clock: int, structs: Iterator[Struct]) -> Iterator[Struct]:
+    return (struct for struct in structs if struct.end > clock)
 
 
 def _chunk_clock(chunk: Chunk) -> int:

@@ -116,6 +116,13 @@ def read_struct(data: bytes, at: int, clock: int) -> Struct:
     return struct
 
 
+def root_name(struct: Struct) -> bytes:
+    """The name, as UTF-8, of the root in which a struct without origins or a parent's id hangs."""
+    _, at = read_var_uint(struct.data, struct.at + 1)
+    size, at = read_var_uint(struct.data, at)
+    return struct.data[at : at + size]
+
+
 def read_structs(data: bytes, at: int, until: int, clock: int) -> Iterator[Struct]:
     """The structs between two positions of inspected bytes, Skips included, the first one at ``clock``."""
     while at < until:

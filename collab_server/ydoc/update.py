@@ -35,6 +35,7 @@ __all__ = [
     "splice",
     "splice_inspected",
     "squash",
+    "write_sections",
 ]
 
 Structs = dict[int, list[Struct]]
@@ -117,6 +118,16 @@ def encode_spans(spans: array[int]) -> bytes:
             + encode_var_uint(end - start)
         )
     return IdSet.of_spans(spans).encode()
+
+
+def write_sections(sections: Sequence[tuple[int, int, int, bytes]], spans: array[int]) -> bytes:
+    """An update of (client, clock, count, structs) sections and deletions."""
+    parts = [encode_var_uint(len(sections))]
+    for client, clock, count, raw in sorted(sections, reverse=True):
+        parts.append(encode_var_uint(count) + encode_var_uint(client) + encode_var_uint(clock))
+        parts.append(raw)
+    parts.append(encode_spans(spans))
+    return b"".join(parts)
 
 
 def read_update(updates: Iterable[bytes]) -> tuple[Structs, IdSet]:
