@@ -100,7 +100,7 @@ def types_on(places: Places, section: Section, inspected: Inspected) -> bool:
     return (
         section.count == 1
         and not section.anchors
-        and section.clock == places.end
+        and section.clock == places.end > 0
         and places.codes[-1] != DEAD
         and inspected.plain
         and inspected.data[section.at] & REF_BITS not in (GC, DELETED)
@@ -132,6 +132,8 @@ class Walk:
         self.clients = clients
         self.lanes: dict[int, Lane] = {}
         self._stacked: set[int] = set()
+        self._blocked: set[int] = set()
+        """Clients that wait for one further down the stack, since something was noted last."""
         self.left = 0
         """How many more structs may be noted. A walk that stops can be begun anew."""
 
@@ -161,6 +163,7 @@ class Walk:
         """Note all that there is of one client, and first, of others, what it refers to."""
         stack = [(client, 2**53)]
         stacked = self._stacked = {client}
+        self._blocked.clear()
         while stack and self.left > 0:
             awaited = self._advance(*stack[-1])
             if awaited is None:
