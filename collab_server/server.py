@@ -30,6 +30,8 @@ from collab_server.api.access import Doors
 from collab_server.api.entrance import Application, HttpEntrance
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
+from collab_server.bus.base import Bus
+from collab_server.bus.memory import MemoryBus
 from collab_server.config import Addresses, Settings
 from collab_server.errors import BusyError, CloseCode, ConfigError, NotAuthenticatedError
 from collab_server.gateway.entrance import Entrance
@@ -45,6 +47,7 @@ from collab_server.hosting.journal import Journal
 from collab_server.hosting.registry import Registry
 from collab_server.hosting.retention import Retention
 from collab_server.hosting.revoking import Revoker
+from collab_server.inspection import NodeInspection
 from collab_server.telemetry import logs
 from collab_server.telemetry.audit import AuditError, AuditLog
 from collab_server.telemetry.connections import ConnectionCounts
@@ -255,6 +258,8 @@ class Node:
         self._retention = Retention(
             self._store, self._compaction, history, metrics, now_ms=_wall_clock_ms, random=random.random
         )
+        self._bus: Bus = MemoryBus()
+        self._inspection = NodeInspection(self._registry, self._sessions, self._sockets, self._bus)
         self._exits = contextlib.ExitStack()
         self._started = False
         self._publish_gauges()
@@ -272,7 +277,7 @@ class Node:
 
     def degraded(self) -> list[str]:
         """What does not work while this node serves its clients all the same, one sentence each."""
-        return []
+        return [] if self._bus.trouble is None else [self._bus.trouble]
 
     def _close_revoked(self) -> None:
         """End the sessions whose access was taken back, wherever that was said."""
@@ -345,7 +350,7 @@ class Node:
             sockets=self._sockets,
             secure=secure,
         )
-        await self._serve_web(operations_app(self._metrics, self), operations)
+        await self._serve_web(operations_app(self._metrics, self, self._inspection), operations)
         settle_gc()
         self._started = True
         if (told := openfiles.shortage(openfiles.raise_limit(), settings.connections_max)) is not None:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 
 from collab_server.api.errors import install_error_handlers
+from collab_server.api.nodes import Inspection, nodes_router
 from collab_server.telemetry.metrics import CONTENT_TYPE, Metrics
 from collab_server.version import version
 
@@ -25,7 +26,7 @@ class Readiness(Protocol):
         ...
 
 
-def operations_app(metrics: Metrics, readiness: Readiness) -> FastAPI:
+def operations_app(metrics: Metrics, readiness: Readiness, inspection: Inspection | None = None) -> FastAPI:
     """The application for the operations port. Not for the public: keep the port inside."""
     app = FastAPI(title="collab-server operations", version=version(), docs_url=None, redoc_url=None)
     app.router.redirect_slashes = False
@@ -59,4 +60,6 @@ def operations_app(metrics: Metrics, readiness: Readiness) -> FastAPI:
         """All metrics in Prometheus' text format."""
         return Response(metrics.render(), headers={**no_store, "Content-Type": CONTENT_TYPE})
 
+    if inspection is not None:
+        app.include_router(nodes_router(inspection))
     return app

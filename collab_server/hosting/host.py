@@ -75,6 +75,7 @@ class Host:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._wall_clock_ms = wall_clock_ms
+        self.opened_at_ms = wall_clock_ms()
         self._on_quiet = on_quiet
         self._on_ended = on_ended
         self._acks = Acks()
