@@ -74,7 +74,12 @@ async def node() -> AsyncIterator[Node]:
 @contextlib.asynccontextmanager
 async def opened(node: Node, *rooms: str) -> AsyncIterator[list[Client]]:
     async with contextlib.AsyncExitStack() as stack:
-        yield [Client(await stack.enter_async_context(node.house.registry.opened(room))) for room in rooms]
+        clients = []
+        for room in rooms:
+            host = await stack.enter_async_context(node.house.registry.opened(room))
+            clients.append(Client(host))
+            host.attach(clients[-1])
+        yield clients
 
 
 async def test_a_node_tells_who_it_is_and_which_others_it_knows(node: Node) -> None:
