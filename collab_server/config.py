@@ -84,6 +84,13 @@ class Ack(StrEnum):
     APPLIED = "applied"
 
 
+class PresenceIdentity(StrEnum):
+    """Whether names in presence are those of the tokens."""
+
+    OFF = "off"
+    STAMP = "stamp"
+
+
 class RoleName(StrEnum):
     """What one may do in a room; a later one may do all that an earlier one may."""
 
@@ -174,6 +181,8 @@ class Settings(BaseModel):
     anonymous_role: RoleName = RoleName.EDITOR
     """What those without a token may do with allow_anonymous: viewer, commenter, editor, owner."""
 
+    presence_identity: PresenceIdentity = PresenceIdentity.OFF
+    """stamp puts user.id and user.name of the token into presence, so that nobody appears as another."""
     admin_token: str | None = Field(None, min_length=1, repr=False)
     """Token of 16 characters or more that may do everything over HTTP, and revoke; shown to nobody."""
     revocation_keep_days: int = Field(400, ge=1, le=36_500)

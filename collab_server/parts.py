@@ -11,7 +11,7 @@ from collab_server.access.callers import Callers
 from collab_server.access.meters import Meter
 from collab_server.access.origins import Origins
 from collab_server.access.traffic import Traffic, TrafficSettings
-from collab_server.config import Settings
+from collab_server.config import PresenceIdentity, Settings
 from collab_server.gateway.sessions import Sessions
 from collab_server.gateway.settings import GatewaySettings, TransportSettings
 from collab_server.hosting.archive import ArchiveBounds
@@ -137,6 +137,7 @@ def gateway(settings: Settings) -> GatewaySettings:
         documents_per_connection_max=settings.documents_per_connection_max,
         stateless_bytes_max=settings.stateless_bytes_max,
         keepalive_s=settings.keepalive_s,
+        stamps_presence=settings.presence_identity is PresenceIdentity.STAMP,
     )
 
 

@@ -274,6 +274,8 @@ class DocumentSession(Stay):
         member.can_write = admission.can_write
         member.writable_roots = admission.writable_roots
         member.user_id = admission.identity.user_id
+        member.stamp = self.stamp_of(admission.identity)
+        member.invisible = admission.identity.invisible
         self._home.lobby.sessions.renew(self, admission)
         self._welcome()
 

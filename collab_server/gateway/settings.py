@@ -123,5 +123,8 @@ class GatewaySettings:
     stateless_bytes_max: int = 64 * KIB
     """A message that no document keeps, in bytes of UTF-8."""
 
+    stamps_presence: bool = False
+    """Whether the verified user is put into what a client says of itself."""
+
     keepalive_s: float = 20
     """A connection that got nothing for this long gets a small frame."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import structlog
 
-from collab_server.access.identity import Admission
+from collab_server.access.identity import Admission, Identity
 from collab_server.errors import CloseCode, PeerError
 from collab_server.gateway.connection import Connection
 from collab_server.gateway.sessions import Session
 from collab_server.hosting.host import Host
 from collab_server.room.member import Member
+from collab_server.room.stamp import IdentityStamp
 from collab_server.telemetry.metrics import Refusal
 from collab_server.wire.frame import Frame
 from collab_server.wire.sync import Framing
@@ -146,7 +147,15 @@ class Stay(Session):
             writable_roots=admission.writable_roots,
             wants_echo=wants_echo,
             user_id=admission.identity.user_id,
+            stamp=self.stamp_of(admission.identity),
+            invisible=admission.identity.invisible,
         )
+
+    def stamp_of(self, identity: Identity) -> IdentityStamp | None:
+        """What puts the verified name into this client's presence; None where that is not asked for."""
+        if not self.connection.lobby.settings.stamps_presence:
+            return None
+        return IdentityStamp(identity.user_id, identity.name)
 
 
 # What is over a bound is counted where the bound is.

@@ -31,7 +31,7 @@ Synchronous and pure: times are handed in, and what is to be sent is collected u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -147,15 +147,38 @@ class Presence:
             TooBigError: The room's bound of states or of their bytes would be exceeded. What came before that
                 entry in the message has been taken.
         """
+        if member.invisible:
+            self.hide(member, now)
+            return
         alone = len(entries) == 1
-        for entry in entries:
+        for said in entries:
+            entry = said
             client = self._live.get(entry.client)
+            if member.stamp is not None and _may_count(client, member):
+                entry = self._stamped(member.stamp, said)
             if client is None:
                 self._announce(member, entry, now)
             elif client.owner is member:
                 self._hear_owner(client, member, entry, now)
             elif entry.state is not None:
                 self._hear_other(client, member, entry.clock, entry.state, now, alone=alone)
+
+    def hide(self, member: Member, now: float) -> None:
+        """Show nobody that this member is here."""
+        for client_id in tuple(member.owned):
+            client = self._live[client_id]
+            self._remove(client, client.clock, member, now, local=True)
+        if member.claim is not None:
+            client = self._live[member.claim]
+            self._drop_claim(client)
+
+    def _stamped(self, stamp: Callable[[str], str], entry: AwarenessEntry) -> AwarenessEntry:
+        if entry.state is None:
+            return entry
+        state = stamp(entry.state)
+        if len(state.encode()) > self._settings.awareness_state_bytes_max:
+            raise TooBigError("awareness state too big")
+        return AwarenessEntry(entry.client, entry.clock, state)
 
     def leave(self, member: Member, now: float, *, goodbye: bool) -> None:
         """A member has left. What it owned is inherited, removed (``goodbye``), or kept for the grace."""
@@ -341,6 +364,8 @@ class Presence:
         if not (alone and member.may_claim):
             return
         if client.owner is None and client.left:
+            if ahead == 0 and member.stamp is not None and state != client.state:
+                return  # somebody else: what is shown there carries another's name
             member.may_claim = False
             self._own(client, member)
             if ahead > 0:
@@ -527,6 +552,13 @@ def _next_due(client: _Client) -> float:
     if client.claim is not None and client.claim.contested:
         return min(client.due, client.claim.due)
     return client.due
+
+
+def _may_count(client: _Client | None, member: Member) -> bool:
+    """Whether what a member says of a client can change anything: most of it is an echo of others."""
+    if client is None or client.owner is member or client.elder is member:
+        return True
+    return member.may_claim or member.claim is not None
 
 
 def _may_be_the_same_user(owner: Member | None, member: Member) -> bool:

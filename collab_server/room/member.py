@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from collab_server.wire.sync import Framing
 
 
@@ -16,6 +18,7 @@ class Member:
         "claim",
         "framing",
         "id",
+        "invisible",
         "lag",
         "lag_awareness",
         "lag_changes",
@@ -23,6 +26,7 @@ class Member:
         "owned",
         "patience_until",
         "slow",
+        "stamp",
         "user_id",
         "wants_echo",
         "writable_roots",
@@ -38,6 +42,8 @@ class Member:
         writable_roots: frozenset[str] | None = None,
         wants_echo: bool = False,
         user_id: str | None = None,
+        stamp: Callable[[str], str] | None = None,
+        invisible: bool = False,
     ) -> None:
         self.id = id
         """Unique on this node; for logs."""
@@ -50,6 +56,11 @@ class Member:
         """Whether it gets its own edits back, after they are committed."""
         self.user_id = user_id
         """Who it is, if that is known: the author of its edits, and a proof in a dispute over a client id."""
+
+        self.stamp = stamp
+        """Puts a verified identity into an awareness state that it announces (JSON text)."""
+        self.invisible = invisible
+        """Whether others are not to see that it is here. This and ``stamp`` may change meanwhile."""
 
         # the room's
         self.lag: dict[int, int] | None = None
