@@ -6,23 +6,18 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from collab_server.access.addresses import Addresses, AddressSettings
-from collab_server.access.callers import Callers
-from collab_server.access.meters import Meter
-from collab_server.access.origins import Origins
-from collab_server.access.traffic import Traffic, TrafficSettings
+from collab_server.access.quotas import TenantQuotas
 from collab_server.config import PresenceIdentity, Settings
 from collab_server.gateway.sessions import Sessions
 from collab_server.gateway.settings import GatewaySettings, TransportSettings
 from collab_server.hosting.archive import ArchiveBounds
 from collab_server.hosting.settings import Ack, HistorySettings, HostingSettings, JournalSettings
 from collab_server.room.settings import RoomSettings
-from collab_server.telemetry.metrics import Metrics
+from collab_server.telemetry.metrics import Metrics, Refusal
 from collab_server.views.pool import ViewPool
 from collab_server.ydoc.bounds import Bounds
 from persistence.history import SegmentRule
 
-_HTTP_BURST_S = 10.0
 _COMPACTION_TIMEOUT_S = 300.0
 _COMPACTION_QUEUE_MAX = 64
 _PATIENT_TIMEOUT_S = 120.0
@@ -141,69 +136,18 @@ def gateway(settings: Settings) -> GatewaySettings:
     )
 
 
-def sessions(settings: Settings, wall_clock_ms: Callable[[], int], node: str) -> Sessions:
+def sessions(settings: Settings, metrics: Metrics, wall_clock_ms: Callable[[], int], node: str) -> Sessions:
     """Who is in which room, and until when."""
     return Sessions(
         settings.sessions_max,
         expiry_notice_s=settings.token_expiry_notice_s,
         node=node,
+        quotas=TenantQuotas(
+            settings.tenant_rooms_max,
+            settings.tenant_members_max,
+            on_refused=lambda: metrics.count_refused(Refusal.TENANT),
+        ),
         wall_clock_ms=wall_clock_ms,
-    )
-
-
-def callers(settings: Settings) -> Callers:
-    """Who is believed about where a request comes from."""
-    return Callers(settings.trusted_proxies, settings.proxy_header)
-
-
-def origins(settings: Settings) -> Origins:
-    """Which pages may come.
-
-    With keys it is the token that lets somebody in, and a page of any origin needs one. Without, whoever is
-    on this machine is trusted, so a page from elsewhere must not borrow that.
-    """
-    is_open = settings.allow_anonymous or settings.has_keys
-    return Origins(settings.allowed_origins or (("*",) if is_open else ()), guards_host=not is_open)
-
-
-def addresses(settings: Settings) -> Addresses:
-    """What connections one address may make."""
-    return Addresses(
-        AddressSettings(
-            connections_max=settings.connections_per_address_max,
-            rate_max_per_s=settings.connection_rate_per_address_max_per_s,
-            burst_max=settings.connection_burst_per_address_max,
-            keys_max=settings.limit_entries_max,
-        )
-    )
-
-
-def http_requests(settings: Settings) -> Meter:
-    """How many HTTP requests one address may make."""
-    rate = settings.http_rate_per_address_max_per_s
-    return Meter("h", rate, max(1.0, rate * _HTTP_BURST_S), settings.limit_entries_max)
-
-
-def wrong_tokens(settings: Settings) -> Meter:
-    """How many wrong tokens one address may bring."""
-    return Meter(
-        "t",
-        settings.wrong_tokens_per_address_max_per_s,
-        settings.wrong_tokens_burst_max,
-        settings.limit_entries_max,
-    )
-
-
-def traffic(settings: Settings) -> Traffic:
-    """How many messages an address, a user and a room may send."""
-    return Traffic(
-        TrafficSettings(
-            address_rate_max_per_s=settings.message_rate_per_address_max_per_s,
-            user_rate_max_per_s=settings.message_rate_per_user_max_per_s,
-            room_rate_max_per_s=settings.message_rate_per_room_max_per_s,
-            burst_s=settings.message_burst_shared_s,
-            keys_max=settings.limit_entries_max,
-        )
     )
 
 

@@ -37,6 +37,7 @@ from collab_server.errors import BusyError, CloseCode, ConfigError, NotAuthentic
 from collab_server.gateway.entrance import Entrance
 from collab_server.gateway.gateway import Gateway
 from collab_server.gateway.lobby import Lobby
+from collab_server.gateway.shedding import Shedder
 from collab_server.gateway.upgrade import WebSocketServer
 from collab_server.hosting.archives import Archives
 from collab_server.hosting.compactor import Compactor
@@ -48,6 +49,7 @@ from collab_server.hosting.registry import Registry
 from collab_server.hosting.retention import Retention
 from collab_server.hosting.revoking import Revoker
 from collab_server.inspection import NodeInspection
+from collab_server.limits import Limits
 from collab_server.telemetry import logs
 from collab_server.telemetry.audit import AuditError, AuditLog
 from collab_server.telemetry.connections import ConnectionCounts
@@ -183,7 +185,8 @@ class Node:
         self._janitor = Janitor(self._registry, self._compactor, hosting, clock=loop.time)
         self._notices = NoticeReader(self._store, self._registry, hosting)
         self._store_watch = StoreWatch(self._store, hosting, metrics)
-        self._sessions = parts.sessions(settings, _wall_clock_ms, node=f"{secrets.token_hex(4)}-")
+        self._sessions = parts.sessions(settings, metrics, _wall_clock_ms, node=f"{secrets.token_hex(4)}-")
+        self._limits = Limits(settings, clock=loop.time)
         self._access = Access(
             settings,
             metrics,
@@ -194,7 +197,7 @@ class Node:
         )
         self._gatekeeper = GuardedGatekeeper(
             self._access.gatekeeper,
-            parts.wrong_tokens(settings),
+            self._limits.wrong_tokens,
             clock=loop.time,
             on_refused=lambda: metrics.count_refused(Refusal.AUTH_FAILURES),
         )
@@ -205,22 +208,31 @@ class Node:
             parts.gateway(settings),
             metrics,
             audit=self._audit,
+            traffic=self._limits.traffic,
             clock=loop.time,
         )
-        self._callers, self._origins = parts.callers(settings), parts.origins(settings)
+        self._shedder = Shedder(
+            self._limits.load,
+            self._lobby,
+            lambda lag_s: self._limits.sample(lag_s, len(self._sockets)),
+            metrics,
+            closes_max_per_s=settings.shed_closes_max_per_s,
+            clock=loop.time,
+        )
         self._doors = Doors(
             self._gatekeeper,
-            self._callers,
+            self._limits.callers,
             self._audit,
             room_name_bytes_max=settings.room_name_bytes_max,
             admin_token=settings.admin_token,
         )
         self._entrance = Entrance(
             Gateway(self._lobby).connection,
-            self._callers,
-            self._origins,
-            parts.addresses(settings),
+            self._limits.callers,
+            self._limits.origins,
+            self._limits.addresses,
             metrics,
+            is_overloaded=lambda: self._shedder.refuses,
             clock=loop.time,
         )
         self._revoker.on_revoked = self._close_revoked
@@ -268,7 +280,12 @@ class Node:
 
     def reasons(self) -> list[str]:
         """Why this node is not ready for clients, one sentence each; none when it is."""
-        reasons = [self._journal.trouble, self._store_watch.trouble, self._access.trouble]
+        reasons = [
+            self._journal.trouble,
+            self._store_watch.trouble,
+            self._access.trouble,
+            self._shedder.trouble,
+        ]
         if self._draining:
             reasons.append("this node is leaving")
         if self._broken:
@@ -319,6 +336,7 @@ class Node:
         self._spawn("retention", self._retention.run())
         self._spawn("keys", self._access.run())
         self._spawn("lobby", self._lobby.run())
+        self._spawn("shedder", self._shedder.run())
         self._spawn("loop health", self._loop_health.run())
         await self._sockets.start()
         secure = settings.tls_cert is not None
@@ -340,9 +358,9 @@ class Node:
         await self._serve_web(
             HttpEntrance(
                 http,
-                self._callers,
-                self._origins,
-                parts.http_requests(settings),
+                self._limits.callers,
+                self._limits.origins,
+                self._limits.http_requests,
                 self._metrics,
                 clock=asyncio.get_running_loop().time,
             ),

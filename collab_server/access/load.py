@@ -105,6 +105,11 @@ class Load:
         )
         return self.verdict
 
+    @property
+    def is_only_full(self) -> bool:
+        """Whether nothing but the number of connections is too much: that one ends with the next goodbye."""
+        return self.verdict.causes == (Measure.CONNECTIONS,)
+
     def describe(self) -> str | None:
         """What is too much, in words and figures; None when nothing is."""
         if self.verdict.level is Level.NORMAL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from collab_server.errors import BusyError
@@ -21,8 +22,11 @@ class TenantQuotas:
     tenant is not counted.
     """
 
-    def __init__(self, rooms_max: int = 0, members_max: int = 0) -> None:
-        """0 is no limit."""
+    def __init__(
+        self, rooms_max: int = 0, members_max: int = 0, *, on_refused: Callable[[], None] = lambda: None
+    ) -> None:
+        """0 is no limit. ``on_refused`` counts."""
+        self._on_refused = on_refused
         self._rooms_max = rooms_max
         self._members_max = members_max
         self._held: dict[str, _Held] = {}
@@ -33,8 +37,10 @@ class TenantQuotas:
             return
         held = self._held.get(tenant) or _Held()
         if self._members_max and held.members >= self._members_max:
+            self._on_refused()
             raise BusyError("too many connections of this tenant")
         if self._rooms_max and room not in held.rooms and len(held.rooms) >= self._rooms_max:
+            self._on_refused()
             raise BusyError("too many open documents of this tenant")
         self._held[tenant] = held
         held.members += 1

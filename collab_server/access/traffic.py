@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from collab_server.access.callers import network_of
+from collab_server.access.identity import Caller, Identity
 from collab_server.access.meters import Meter
 
 _BATCH = 16.0
@@ -39,23 +41,31 @@ class Traffic:
         """All of them, for those who share them with other nodes."""
         return (self.by_address, self.by_user, self.by_room)
 
-    def purse(self, address: str | None, user: str | None, room: str | None) -> Purse:
-        """What the messages of one member are paid from; None: that one does not pay."""
-        own = [(self.by_address, address), (self.by_user, user)]
-        return Purse(
-            tuple((meter, key) for meter, key in own if meter.limits and key is not None),
-            (self.by_room, room) if self.by_room.limits and room is not None else None,
-        )
+    def of_connection(self, caller: Caller) -> Purse:
+        """What pays for all that comes over one socket. Programs on this machine are not limited."""
+        if caller.is_loopback or not self.by_address.limits:
+            return NOBODY
+        return Purse(((self.by_address, network_of(caller.address)),))
+
+    def of_member(self, identity: Identity, room: str) -> Purse:
+        """What pays, besides, for all that goes into one room."""
+        payers: list[tuple[Meter, str]] = [(self.by_room, room)] if self.by_room.limits else []
+        user = identity.user_id if self.by_user.limits else None
+        if user is not None:
+            payers.append((self.by_user, user))
+        return Purse(tuple(payers), culprit=(self.by_user, user) if user is not None else None)
 
 
 class Purse:
-    """Pays for the messages of one member."""
+    """Pays for messages."""
 
-    __slots__ = ("_own", "_room", "_unpaid")
+    __slots__ = ("_culprit", "_payers", "_unpaid")
 
-    def __init__(self, own: tuple[tuple[Meter, str], ...], room: tuple[Meter, str] | None) -> None:
-        self._own = own
-        self._room = room
+    def __init__(
+        self, payers: tuple[tuple[Meter, str], ...], culprit: tuple[Meter, str] | None = None
+    ) -> None:
+        self._payers = payers
+        self._culprit = culprit
         self._unpaid = 0.0
 
     def pay(self, now: float, amount: float = 1.0) -> float:
@@ -65,16 +75,20 @@ class Purse:
             return 0.0
         self._unpaid = 0.0
         hold_back_s = 0.0
-        for meter, key in self._own:
-            hold_back_s = max(hold_back_s, meter.take(key, now, unpaid))
-        if self._room is not None:
-            meter, key = self._room
+        for meter, key in self._payers:
             hold_back_s = max(hold_back_s, meter.take(key, now, unpaid))
         return hold_back_s
 
     def strained_s(self, now: float) -> float:
-        """For how long the sender's own address or user has been too fast without a breath of a second.
+        """For how long the user has been too fast without a breath of a second.
 
-        A room that is too fast holds all its writers back, but is nobody's own fault.
+        A room, or an address that many share, holds its senders back, but is not the fault of each of them.
         """
-        return max((meter.strained_s(key, now) for meter, key in self._own), default=0.0)
+        if self._culprit is None:
+            return 0.0
+        meter, key = self._culprit
+        return meter.strained_s(key, now)
+
+
+NOBODY = Purse(())
+"""Pays for everything."""

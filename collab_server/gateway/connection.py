@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from collab_server.access.limits import Pace
+from collab_server.access.traffic import Purse
 from collab_server.errors import FloodError, PeerError
 from collab_server.gateway.handshake import Request
 from collab_server.gateway.lobby import Lobby
@@ -16,8 +17,8 @@ class Connection:
     """The handler of one socket (``gateway.websocket.SocketHandler``). A dialect derives its own from it."""
 
     __slots__ = (
-        "_held_back", "_rate", "_sent", "caller", "is_closed", "is_full", "lobby", "request",
-        "socket",
+        "_held_back", "_rate", "_sent", "caller", "idle_turns", "is_closed", "is_full", "lobby", "purse",
+        "request", "socket", "wrote",
     )  # fmt: skip
 
     def __init__(self, lobby: Lobby, request: Request) -> None:
@@ -31,8 +32,14 @@ class Connection:
         self.is_closed = False
         self.is_full = False
         """Whether the socket's buffer is over its high-water mark."""
+        self.wrote = False
+        """Whether an edit came since the last turn of the keep-alive."""
+        self.idle_turns = 0
+        """How many turns of the keep-alive ago an edit came, or the connection began."""
         self._held_back = False
         self._sent = False
+        self.purse = lobby.traffic.of_connection(self.caller)
+        """What the messages of this socket are paid from, besides its own pace."""
         settings = lobby.settings
         self._rate = Pace(settings.message_rate_max_per_s, settings.message_burst_max, lobby.clock())
 
@@ -130,6 +137,8 @@ class Connection:
 
     def keep_alive(self) -> None:
         """Send a small frame if nothing was sent since the last turn."""
+        self.idle_turns = 0 if self.wrote else self.idle_turns + 1
+        self.wrote = False
         if not self._sent and not self.is_full and (frame := self.keepalive_frame()) is not None:
             self.send(frame)
         self._sent = False
@@ -138,27 +147,36 @@ class Connection:
         """Count a message. Who is too fast is read more slowly, and closed when that goes on."""
         lobby = self.lobby
         now = lobby.clock()
-        if self._rate.take(now, amount) == 0.0:
-            return
-        if self._rate.strained_s(now) > lobby.settings.message_flood_max_s:
-            raise FloodError("too many messages")
-        if not self._held_back and self.socket is not None:
-            self._held_back = True
-            self.socket.pause_reading()
-            self._read_on_when_paid()
+        hold_back_s = max(self._rate.take(now, amount), self.purse.pay(now, amount))
+        if hold_back_s > 0.0:
+            self._hold_back(self.purse, now, hold_back_s)
+
+    def charge(self, purse: Purse) -> None:
+        """Count a message for those who pay for a part of what this socket brings."""
+        now = self.lobby.clock()
+        hold_back_s = purse.pay(now)
+        if hold_back_s > 0.0:
+            self._hold_back(purse, now, hold_back_s)
 
     def read_on(self) -> None:
         """Go on reading, unless the client is held back or the dialect takes nothing now."""
         if self.socket is not None and not self.is_closed and not self._held_back and self.may_read:
             self.socket.resume_reading()
 
-    def _read_on_when_paid(self) -> None:
-        wait_s = self._rate.strained_until - self.lobby.clock()
-        if self.is_closed:
+    def _hold_back(self, purse: Purse, now: float, for_s: float) -> None:
+        flood_max_s = self.lobby.settings.message_flood_max_s
+        strained_s = max(self._rate.strained_s(now), purse.strained_s(now))
+        if strained_s > flood_max_s:
+            raise FloodError("too many messages")
+        if self._held_back or self.socket is None:
             return
-        if wait_s > 0:
-            asyncio.get_running_loop().call_later(wait_s, self._read_on_when_paid)
-            return
+        self._held_back = True
+        self.lobby.metrics.reads_paused.inc()
+        self.socket.pause_reading()
+        # Who has more to say when it has been held back for so long is a flood, however much it owes still.
+        asyncio.get_running_loop().call_later(min(for_s, flood_max_s), self._let_go)
+
+    def _let_go(self) -> None:
         self._held_back = False
         self.read_on()
 

@@ -213,6 +213,7 @@ class DocumentSession(Stay):
 
     def _take_edit(self, host: Host, update: bytes, *, is_answer: bool) -> None:
         """Take an edit, and answer 1 when it is committed or 0 when it is refused."""
+        self.connection.wrote = self.connection.wrote or not is_answer
         try:
             host.receive_update(self, update, is_answer=is_answer)
         except RefusedError as error:

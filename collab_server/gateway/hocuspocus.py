@@ -72,6 +72,7 @@ class MultiplexedConnection(DocumentConnection):
         if document is None:
             self._receive_first(address, data, at)
         elif document.host is not None:
+            self.charge(document.purse)
             document.receive(document.host, data, at)
         elif document.is_entering:
             document.wait(data, at)

@@ -12,6 +12,7 @@ import structlog
 from collab_server.access.base import Gatekeeper
 from collab_server.access.callers import Callers
 from collab_server.access.identity import Admission, Caller
+from collab_server.access.traffic import Traffic, TrafficSettings
 from collab_server.errors import PeerError, SilentError
 from collab_server.gateway.courier import Courier
 from collab_server.gateway.sessions import Session, Sessions
@@ -46,6 +47,7 @@ class Lobby:
         *,
         audit: AuditLog | None = None,
         callers: Callers | None = None,
+        traffic: Traffic | None = None,
         clock: Callable[[], float],
         stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -57,6 +59,7 @@ class Lobby:
         self.metrics = metrics
         self.audit = audit or AuditLog(now_ms=lambda: 0)
         self.callers = callers or Callers()
+        self.traffic = traffic or Traffic(TrafficSettings())
         self.clock = clock
         self.stopwatch = stopwatch
         self.connections: set[Watched] = set()

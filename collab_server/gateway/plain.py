@@ -65,6 +65,7 @@ class PlainConnection(Connection):
             return
         host = session.host
         if host is not None:
+            self.charge(session.purse)
             session.receive(host, data, 0)
             return
         self._waiting_bytes += len(data)
@@ -146,6 +147,7 @@ class PlainSession(Stay):
         size_bytes = len(frame)
         match message:
             case sync.Update(update):
+                self.connection.wrote = True
                 received[Kind.UPDATE].add(size_bytes)
                 try:
                     host.receive_update(self, update)

@@ -13,6 +13,7 @@ from itertools import count
 from typing import ClassVar
 
 from collab_server.access.identity import Admission, Caller, Identity
+from collab_server.access.quotas import TenantQuotas
 from collab_server.errors import BusyError, NotAuthenticatedError, PeerError
 from collab_server.room.member import Member
 from collab_server.wire.frame import Frame
@@ -28,7 +29,7 @@ class Dialect(StrEnum):
 class Session:
     """One client's stay in one room, from its admission to its end. A dialect derives its own from it."""
 
-    __slots__ = ("admission", "caller", "due_ms", "member", "room", "since_ms", "was_asked")
+    __slots__ = ("admission", "caller", "due_ms", "member", "room", "since_ms", "tenant", "was_asked")
 
     dialect: ClassVar[Dialect]
 
@@ -41,6 +42,8 @@ class Session:
     def __init__(self, room: str, caller: Caller) -> None:
         self.room = room
         self.caller = caller
+        self.tenant: str | None = None
+        """For whose quota this stay counts: it stays with it when the token is renewed."""
         self.due_ms: int | None = None
         """When ``Sessions`` looks at its token next."""
         self.was_asked = False
@@ -77,12 +80,14 @@ class Sessions:
         *,
         expiry_notice_s: float = 30.0,
         node: str = "",
+        quotas: TenantQuotas | None = None,
         wall_clock_ms: Callable[[], int],
     ) -> None:
         """``node`` begins the ids of sessions, so that they differ between nodes."""
         self._sessions_max = sessions_max
         self._notice_ms = round(expiry_notice_s * 1000)
         self._node = node
+        self._quotas = quotas or TenantQuotas()
         self._wall_clock_ms = wall_clock_ms
         self._all: dict[int, Session] = {}
         self._by_user: dict[str, dict[Session, None]] = {}
@@ -124,9 +129,11 @@ class Sessions:
         return f"{self._node}{session.member.id}"
 
     def add(self, session: Session, admission: Admission) -> None:
-        """Take in who was admitted. Raises BusyError if there are too many."""
+        """Take in who was admitted. Raises BusyError if there are too many, of all or of its tenant."""
         if len(self._all) >= self._sessions_max:
             raise BusyError("too many sessions on this node")
+        self._quotas.enter(admission.identity.tenant, session.room)
+        session.tenant = admission.identity.tenant
         session.admission = admission
         session.since_ms = self._wall_clock_ms()
         self._all[session.member.id] = session
@@ -148,6 +155,7 @@ class Sessions:
         if session not in self:
             return
         del self._all[session.member.id]
+        self._quotas.leave(session.tenant, session.room)
         session.due_ms = None
         _remove(self._by_room, session.room, session)
         self._unindex(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from collab_server.access.identity import Admission, Identity
+from collab_server.access.traffic import NOBODY
 from collab_server.errors import CloseCode, PeerError
 from collab_server.gateway.connection import Connection
 from collab_server.gateway.sessions import Session
@@ -21,11 +22,13 @@ log = structlog.get_logger(__name__)
 class Stay(Session):
     """A session with a connection to speak through: the peer of a room's host."""
 
-    __slots__ = ("_goodbye", "_has_left", "_is_barred", "connection", "host", "waiting")
+    __slots__ = ("_goodbye", "_has_left", "_is_barred", "connection", "host", "purse", "waiting")
 
     def __init__(self, connection: Connection, room: str) -> None:
         super().__init__(room, connection.caller)
         self.connection = connection
+        self.purse = NOBODY
+        """What this client's messages are paid from, besides its socket's."""
         self.host: Host | None = None
         """The room, once it is open and joined."""
         self.waiting: list[tuple[bytes, int]] = []
@@ -65,6 +68,7 @@ class Stay(Session):
             admission = await self.ask(token)
             self.member = self.make_member(admission)
             lobby.sessions.add(self, admission)
+            self.purse = lobby.traffic.of_member(admission.identity, self.room)
             lobby.note_login(self)
             lobby.unauthenticated.pop(self.connection, None)
             async with lobby.registry.opened(self.room) as host:

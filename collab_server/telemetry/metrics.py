@@ -107,6 +107,8 @@ class Metrics:
     | `collab_connections_accepted_total` | counter | connections let in |
     | `collab_connections_refused_total` | counter, reason | connections not let in |
     | `collab_connections_closed_total` | counter, code, by | connections ended, by close code and by who began: server or client |
+    | `collab_load_level` | gauge | 0: normal; 1: too much to do, new connections are refused; 2: some are closed |
+    | `collab_load_closed_total` | counter | connections closed because there was too much to do |
     | `collab_slow_members` | gauge | members that get nothing live until their socket has drained |
     | `collab_resyncs_total` | counter | slow members that got one difference and went on |
     | `collab_reads_paused_total` | counter | connections held back for sending too fast |
@@ -203,6 +205,8 @@ class Metrics:
         self.accepted = self._counter("collab_connections_accepted", "Connections let in.")
         self._refused = self._counter("collab_connections_refused", "Connections not let in.", "reason")
         self._closed = self._counter("collab_connections_closed", "Connections ended.", "code", "by")
+        self.load_level = self._gauge("collab_load_level", "0 normal, 1 new connections refused, 2 closing.")
+        self.load_closed = self._counter("collab_load_closed", "Connections closed to get rid of load.")
         self._store_errors = self._counter("collab_store_errors", "Calls of the store that failed.", "call")
         self.resyncs = self._counter("collab_resyncs", "Slow members that got one difference and went on.")
         self.reads_paused = self._counter(
