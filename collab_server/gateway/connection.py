@@ -17,8 +17,8 @@ class Connection:
     """The handler of one socket (``gateway.websocket.SocketHandler``). A dialect derives its own from it."""
 
     __slots__ = (
-        "_held_back", "_rate", "_sent", "caller", "idle_turns", "is_closed", "is_full", "lobby", "purse",
-        "request", "socket", "wrote",
+        "_held_back", "_rate", "_sent", "caller", "idle_turns", "is_closed", "is_ending", "is_full", "lobby",
+        "purse", "request", "socket", "wrote",
     )  # fmt: skip
 
     def __init__(self, lobby: Lobby, request: Request) -> None:
@@ -30,6 +30,8 @@ class Connection:
         )
         self.socket: Socket | None = None
         self.is_closed = False
+        self.is_ending = False
+        """Whether nothing that the client says counts any more."""
         self.is_full = False
         """Whether the socket's buffer is over its high-water mark."""
         self.wrote = False
@@ -115,7 +117,7 @@ class Connection:
 
     def on_close(self, code: int, clean: bool) -> None:  # as in SocketHandler
         """The socket is gone."""
-        self.is_closed = True
+        self.is_closed = self.is_ending = True
         lobby = self.lobby
         lobby.connections.discard(self)
         lobby.silent.pop(self, None)
@@ -132,6 +134,7 @@ class Connection:
 
     def close(self, error: PeerError) -> None:
         """Close the socket with the error's code."""
+        self.is_ending = True
         if self.socket is not None and not self.is_closed:
             self.socket.close(error.close_code, error.reason)
 

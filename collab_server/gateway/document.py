@@ -129,6 +129,15 @@ class DocumentSession(Stay):
     def entered(self) -> None:
         """The socket is read all the while."""
 
+    def unheard(self, frames: list[tuple[bytes, int]]) -> None:
+        """Perhaps it has left and come again: let the socket see."""
+        try:
+            for frame, _ in frames:
+                if not self._home.is_ending:
+                    self._home.receive(frame)
+        except PeerError as error:
+            self._home.close(error)
+
     def refuse(self, error: PeerError) -> None:
         """The client could not enter, or not say what it had said already.
 
@@ -208,7 +217,7 @@ class DocumentSession(Stay):
                 self._take_stateless(payload)
             case hocuspocus.Close():
                 received[Kind.CLOSE].add(size_bytes)
-                self.leave(goodbye=True)
+                self._end()
                 self._home.left(self.address)
 
     def _take_edit(self, host: Host, update: bytes, *, is_answer: bool) -> None:

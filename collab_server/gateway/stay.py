@@ -59,6 +59,9 @@ class Stay(Session):
         """Tell the client that it could not enter."""
         raise NotImplementedError
 
+    def unheard(self, frames: list[tuple[bytes, int]]) -> None:
+        """The client had said this before it was open, and behind what ended the stay."""
+
     # -- in and out
 
     async def enter(self, token: str | None) -> None:
@@ -97,8 +100,10 @@ class Stay(Session):
             if self.connection.is_full:
                 host.peer_full(self)
             # A client that wrote and left at once has left its edits here: they count.
-            for frame, at in self.waiting:
+            frames, self.waiting = self.waiting, []
+            for count, (frame, at) in enumerate(frames):
                 if self._is_barred:
+                    self.unheard(frames[count:])
                     break
                 self.receive(host, frame, at)
         finally:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collab_server.errors import PeerError
+from collab_server.wire import hocuspocus
 from collab_server.wire.awareness import AwarenessBounds, AwarenessEntry, decode_awareness, encode_awareness
 from collab_server.wire.lib0 import (
     VAR_UINT_MAX,
@@ -53,6 +54,20 @@ def test_messages_come_back(payload: bytes) -> None:
     assert decode(PLAIN.sync_status(payload).data) == SyncStatus(payload)
 
 
+@given(st.binary(max_size=300), st.binary(max_size=40))
+def test_messages_come_back_under_their_address(payload: bytes, address: bytes) -> None:
+    framing = hocuspocus.AddressedFraming(address)
+    for frame, message in (
+        (framing.step1(payload), SyncStep1(payload)),
+        (framing.step2(payload), SyncStep2(payload)),
+        (framing.update(payload), Update(payload)),
+        (framing.awareness(payload), Awareness(payload)),
+    ):
+        found, at = hocuspocus.read_address(frame.data)
+        assert found == address
+        assert hocuspocus.decode(frame.data, at) == message
+
+
 @given(entries)
 def test_awareness_comes_back(entries: list[AwarenessEntry]) -> None:
     assert decode_awareness(encode_awareness(entries), AwarenessBounds()) == entries
@@ -62,6 +77,11 @@ def test_awareness_comes_back(entries: list[AwarenessEntry]) -> None:
 def test_any_bytes_are_decoded_or_refused_with_a_close_code(data: bytes) -> None:
     with contextlib.suppress(PeerError):
         decode(data)
+    with contextlib.suppress(PeerError):
+        address, at = hocuspocus.read_address(data)
+        hocuspocus.decode(data, at)
+    with contextlib.suppress(PeerError):
+        hocuspocus.decode(data, 0)
     with contextlib.suppress(PeerError):
         decode_awareness(data, AwarenessBounds())
 
