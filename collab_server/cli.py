@@ -10,7 +10,9 @@ import asyncio
 import datetime as dt
 import json
 import os
+import secrets
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -203,6 +205,42 @@ def config(config_file: str | None, as_json: bool, markdown: bool, **flags: Any)
         return
     loaded = _loaded(config_file, flags)
     print(json.dumps(as_data(loaded), indent=2) if as_json else as_text(loaded))
+
+
+@_commands.command(short_help="Print a token for development.")
+@click.option("--secret", metavar="SECRET", help="What to sign with. Default: jwt_secret of the settings.")
+@click.option("--room", "rooms", multiple=True, metavar="PATTERN", help="A room, or 'trip-*'; repeatable.")
+@click.option("--role", "roles", multiple=True, metavar="ROLE", help="For each --room, or one for all.")
+@click.option("--roots", default="", metavar="A,B", help="Root types that may be written; default: all.")
+@click.option("--sub", metavar="USER", help="The user's id.")
+@click.option("--name", metavar="NAME", help="The user's name.")
+@click.option("--tenant", metavar="TENANT", help="Whose quota counts.")
+@click.option("--sid", metavar="SESSION", help="What this session is revoked by; default: a new jti.")
+@click.option("--ttl", default="1h", metavar="TIME", help="Until it runs out: 90s, 15m, 1h, 7d. Default: 1h")
+@_with_config
+def token(
+    config_file: str | None,
+    secret: str | None,
+    rooms: tuple[str, ...],
+    roles: tuple[str, ...],
+    roots: str,
+    ttl: str,
+    **who: str | None,
+) -> None:
+    """Print a token, signed by HS256, for trying things out.
+
+    ROLE is viewer, commenter, editor or owner; none makes an exception to a wider PATTERN. With jwt_issuer or
+    jwt_audience in the settings the token says what they ask for.
+    """
+    settings = _loaded(config_file, {"jwt_secret": secret}).settings
+    from collab_server.access import issuing  # noqa: PLC0415 - see serve
+
+    try:
+        rights = issuing.rooms_claim(rooms, roles, roots)
+        claims = who | issuing.lifetime(ttl, int(time.time())) | {"rooms": rights}
+        print(issuing.issue(settings, {"jti": secrets.token_hex(8), **claims}))
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 @_commands.command(short_help="Bring the store's schema up to date.")
