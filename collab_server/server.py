@@ -428,8 +428,12 @@ class Node:
         settings = self._settings
         started_at = asyncio.get_running_loop().time()
         leaving = BusyError("this node is leaving", CloseCode.SERVICE_RESTART)
+        self._sockets.refuse_new(leaving)
         for web in self._web[:1]:
-            await web.stop_listening()
+            if self._handed_over.is_set():
+                web.let_go()
+            else:
+                await web.stop_listening()
         # What is saved before its author is sent away is acknowledged to it; but a store that is away must
         # not keep the clients here.
         with contextlib.suppress(TimeoutError):

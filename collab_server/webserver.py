@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 from collections.abc import Iterator
 
 import uvicorn
 
-_ACCEPT_TURNS = 3
-"""Turns of the loop in which connections that wait in the kernel are accepted before listening ends."""
+_FIRST_REQUEST_S = 0.5
+"""How long connections that were taken in at the last moment have for their requests."""
+_POLL_S = 0.01
 
 
 class WebServer(uvicorn.Server):
@@ -43,12 +45,30 @@ class WebServer(uvicorn.Server):
         """Refuse new connections; those that are open go on.
 
         Connections that are established and wait to be accepted would be reset when the port is closed: they
-        are taken in first.
+        are taken in first, and get an answer.
         """
-        for _ in range(_ACCEPT_TURNS):
+        for _ in range(self.config.backlog):  # they may come faster than they are taken
+            if not self._has_waiting():
+                break
             await asyncio.sleep(0)
+        self.let_go()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_REQUEST_S):
+                # Polled, because uvicorn tells nobody when a request has come.
+                while any(getattr(one, "scope", 0) is None for one in self.server_state.connections):  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S)
+
+    def let_go(self) -> None:
+        """Close the port here; another process that has it open goes on, also with those that wait."""
         for server in getattr(self, "servers", ()):
             server.close()
+
+    def _has_waiting(self) -> bool:
+        waiting = select.poll()
+        for server in getattr(self, "servers", ()):
+            for listener in server.sockets:
+                waiting.register(listener.fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
 
     async def stop(self) -> None:
         """End what is still open, and wait for it."""

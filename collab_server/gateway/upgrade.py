@@ -104,13 +104,17 @@ class WebSocketServer:
         self._leaving = BusyError(reason, code)
         self.close_all(code, reason)
 
+    def refuse_new(self, error: PeerError) -> None:
+        """Close every new socket at once; those that are open go on."""
+        self._leaving = error
+
     async def send_away(self, error: PeerError, *, over_s: float, min_per_s: float) -> None:
         """Close every new socket at once, and those that are open in groups, spread over ``over_s``.
 
         If that would be fewer than ``min_per_s`` a second, it is done sooner. Those who are in one room go
         together as far as that is known.
         """
-        self._leaving = error
+        self.refuse_new(error)
         sockets = sorted(self.sockets, key=lambda socket: socket.request.path)
         group, pause_s = departure(len(sockets), over_s, min_per_s)
         for first in range(0, len(sockets), group):
