@@ -285,7 +285,27 @@ class Settings(BaseModel):
 
     # Other nodes
     bus: str | None = Field(None, min_length=1)
-    """What connects this node with others: redis://[[USER]:PASSWORD@]HOST[:PORT][/NUMBER], or rediss://"""
+    """What connects nodes: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// or redis+sentinel://"""
+    node_name: str | None = Field(None, min_length=1, max_length=200)
+    """What other nodes call this one; host name, process and a random number if not given."""
+    bus_prefix: str = Field("collab", min_length=1, max_length=100)
+    """What the names of all keys in Redis begin with; the same on every node of one system."""
+    bus_shards: int = Field(32, ge=1, le=1024)
+    """Streams that rooms are spread over; the same on every node."""
+    bus_stream_entries_max_approx: int = Field(10_000, ge=10, le=10_000_000)
+    """Entries that one stream keeps, about; a node that is further behind syncs its rooms instead."""
+    bus_stream_age_max_s: Seconds = 30.0
+    """Entries older than this are removed, even where there are few."""
+    bus_entry_bytes_max: Size = Field(256 * KIB, ge=KIB, le=64 * MIB)
+    """Size from which on messages go into a further entry; those of one moment stay together."""
+    bus_queue_bytes_max: Size = Field(64 * MIB, ge=64 * KIB, le=16 * GIB)
+    """Messages to other nodes that may wait for Redis; past it some are lost, and their rooms sync later."""
+    bus_heartbeat_s: float = Field(2.5, ge=0.1, le=60, allow_inf_nan=False)
+    """How often a node says that it is alive."""
+    bus_node_timeout_s: float = Field(10.0, ge=0.5, le=600, allow_inf_nan=False)
+    """A node that was not heard of for this long is gone, and its users with it; at least 3 heartbeats."""
+    bus_timeout_s: Seconds = 5.0
+    """How long Redis may be silent before its connection is given up."""
 
     # History
     checkpoint_after_s: Seconds = 300.0
@@ -436,6 +456,11 @@ class Settings(BaseModel):
             raise ValueError(
                 f"admin_token has {len(self.admin_token)} characters, and needs {ADMIN_TOKEN_CHARACTERS_MIN}"
                 " or more, or it can be guessed (`openssl rand -hex 32` makes one)"
+            )
+        if self.bus_node_timeout_s < 3 * self.bus_heartbeat_s:
+            raise ValueError(
+                f"bus_node_timeout_s ({self.bus_node_timeout_s:g}) must be at least three times "
+                f"bus_heartbeat_s ({self.bus_heartbeat_s:g})"
             )
         for lower, upper in (
             ("connection_buffered_bytes_high", "connection_buffered_bytes_max"),

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 
 from collab_server.access.quotas import TenantQuotas
+from collab_server.bus.base import NodeId
+from collab_server.bus.settings import BusSettings
+from collab_server.bus.urls import parse_bus_url
 from collab_server.config import PresenceIdentity, Settings
 from collab_server.gateway.sessions import Sessions
 from collab_server.gateway.settings import GatewaySettings, TransportSettings
@@ -161,6 +166,34 @@ def view_pool(settings: Settings, metrics: Metrics) -> ViewPool:
         on_done=metrics.view_seconds.observe,
         on_failed=metrics.count_view_failure,
     )
+
+
+def bus(settings: Settings) -> BusSettings | None:
+    """Where the bus is, its pace and its bounds; None for a node that is alone.
+
+    Raises:
+        BusConfigError: The address is none.
+    """
+    if settings.bus is None:
+        return None
+    return BusSettings(
+        parse_bus_url(settings.bus),
+        prefix=settings.bus_prefix,
+        shards_count=settings.bus_shards,
+        stream_entries_max_approx=settings.bus_stream_entries_max_approx,
+        stream_age_max_s=settings.bus_stream_age_max_s,
+        entry_bytes_max=settings.bus_entry_bytes_max,
+        queue_bytes_max=settings.bus_queue_bytes_max,
+        heartbeat_s=settings.bus_heartbeat_s,
+        node_timeout_s=settings.bus_node_timeout_s,
+        timeout_s=settings.bus_timeout_s,
+    )
+
+
+def node_id(settings: Settings, worker: str | None, *, incarnation: int, token: str) -> NodeId:
+    """Who this node is. ``worker`` tells it from the other processes that have the same settings."""
+    name = settings.node_name or f"{socket.gethostname()}-{os.getpid()}-{token}"
+    return NodeId(f"{name}-{worker}" if worker and settings.node_name else name, incarnation)
 
 
 def compaction_pool(settings: Settings) -> ViewPool:

@@ -30,10 +30,11 @@ from collab_server.api.access import Doors
 from collab_server.api.entrance import Application, HttpEntrance
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
-from collab_server.bus.base import Bus
-from collab_server.bus.memory import MemoryBus
+from collab_server.bus.opening import open_bus, open_counts
+from collab_server.bus.redis import RedisBus
+from collab_server.bus.telling import NobodyListens
 from collab_server.config import Addresses, Settings
-from collab_server.errors import BusyError, CloseCode, ConfigError, NotAuthenticatedError
+from collab_server.errors import BusConfigError, BusyError, CloseCode, ConfigError, NotAuthenticatedError
 from collab_server.gateway.entrance import Entrance
 from collab_server.gateway.gateway import Gateway
 from collab_server.gateway.lobby import Lobby
@@ -95,7 +96,7 @@ async def _serve(settings: Settings, on_started: Callable[[Addresses], None], pl
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    node = Node(settings)
+    node = Node(settings, place.name if place is not None else None)
     obeying = loop.create_task(_obey(place, node, stopping), name="orders") if place is not None else None
     try:
         addresses = await node.start(
@@ -131,8 +132,11 @@ def _wall_clock_ms() -> int:
 class Node:
     """One server process: everything that it is made of, wired. Start it once, stop it once."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Wire the parts. Raises ConfigError for a store's address that is none."""
+    def __init__(self, settings: Settings, worker: str | None = None) -> None:
+        """Wire the parts; ``worker`` is the name of this process among those with the same settings.
+
+        Raises ConfigError for an address of a store or a bus that is none.
+        """
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._draining = False
@@ -145,8 +149,12 @@ class Node:
         try:
             self._store = open_store(settings.store)
             self._replica = open_store(settings.store_replica) if settings.store_replica else None
-        except StoreUrlError as error:
+            bus_settings = parts.bus(settings)
+        except (StoreUrlError, BusConfigError) as error:
             raise ConfigError(str(error)) from error
+        node = parts.node_id(settings, worker, incarnation=_wall_clock_ms(), token=secrets.token_hex(3))
+        self._bus = open_bus(bus_settings, node, metrics.bus, clock=loop.time, random=random.random)
+        self._counts = open_counts(bus_settings, node, clock=loop.time)
         self._audit = AuditLog(
             settings.audit_log,
             now_ms=_wall_clock_ms,
@@ -270,7 +278,6 @@ class Node:
         self._retention = Retention(
             self._store, self._compaction, history, metrics, now_ms=_wall_clock_ms, random=random.random
         )
-        self._bus: Bus = MemoryBus()
         self._inspection = NodeInspection(self._registry, self._sessions, self._sockets, self._bus)
         self._exits = contextlib.ExitStack()
         self._started = False
@@ -322,6 +329,7 @@ class Node:
             await self._open_stores()
             await self._access.open()
             await self._learn_revocations()
+            await self._open_bus()
         except BaseException:
             public.close()
             operations.close()
@@ -335,6 +343,9 @@ class Node:
         self._spawn("store watch", self._store_watch.run())
         self._spawn("retention", self._retention.run())
         self._spawn("keys", self._access.run())
+        self._spawn("bus", self._bus.run())
+        if self._counts is not None:
+            self._spawn("limit sharing", self._limits.sharing(self._counts).run())
         self._spawn("lobby", self._lobby.run())
         self._spawn("shedder", self._shedder.run())
         self._spawn("loop health", self._loop_health.run())
@@ -394,7 +405,10 @@ class Node:
         await asyncio.gather(*(web.stop() for web in self._web))
         await self._sockets.stop()
         self._journal.close()
+        await self._bus.close()
         await self._end_tasks(saved=saved)
+        if self._counts is not None:
+            self._counts.close()
         await self._views.close()
         await self._compaction.close()
         await self._patient.close()
@@ -473,6 +487,12 @@ class Node:
         except StoreError as error:
             raise ConfigError(f"the store cannot be read: {error}") from error
 
+    async def _open_bus(self) -> None:
+        try:
+            await self._bus.open(NobodyListens())
+        except BusConfigError as error:
+            raise ConfigError(str(error)) from error
+
     async def _open_stores(self) -> None:
         try:
             await self._store.open(migrate=self._settings.migrate_at_start)
@@ -547,6 +567,13 @@ class Node:
 
     def _publish_gauges(self) -> None:
         metrics, registry, journal = self._metrics, self._registry, self._journal
+        bus, counts = self._bus, metrics.bus
+        counts.up.set_function(lambda: bus.trouble is None)
+        counts.nodes.set_function(lambda: len(bus.nodes()))
+        counts.shards_watched.set_function(lambda: len(bus.lag()))
+        counts.entries_behind.set_function(lambda: sum(lag.entries_behind for lag in bus.lag().values()))
+        if isinstance(bus, RedisBus):
+            counts.queue_bytes.set_function(lambda: bus.queue_bytes)
         metrics.rooms.set_function(lambda: registry.rooms_count)
         metrics.members.set_function(lambda: sum(len(host.peers) for host in registry.hosts))
         metrics.sessions.set_function(lambda: len(self._sessions))

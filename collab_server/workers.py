@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from collab_server import listeners
+from collab_server.bus.urls import parse_bus_url
 from collab_server.config import Addresses, Settings
-from collab_server.errors import ConfigError
+from collab_server.errors import BusConfigError, ConfigError
 from collab_server.telemetry import logs
 from collab_server.workerlink import Order, WorkerLink
 
@@ -62,6 +63,10 @@ def check(settings: Settings) -> None:
             raise ConfigError(
                 f"workers is {settings.workers}, but {shared} through Redis: set bus to its address"
             )
+        try:
+            parse_bus_url(settings.bus)
+        except BusConfigError as error:
+            raise ConfigError(str(error)) from error
         if settings.store.startswith("memory:"):
             raise ConfigError(
                 f"workers is {settings.workers}, but {shared} through the store, and memory: is not shared"

@@ -11,6 +11,19 @@ from collab_server.bus.base import BusListener, BusMessage, NodeId
 log = structlog.get_logger(__name__)
 
 
+class NobodyListens:
+    """A listener that does nothing."""
+
+    def on_messages(self, shard: int, sender: NodeId, messages: Sequence[BusMessage]) -> None:
+        """Nothing."""
+
+    def on_gap(self, shard: int) -> None:
+        """Nothing."""
+
+    def on_node_gone(self, node: NodeId) -> None:
+        """Nothing."""
+
+
 class Teller:
     """Calls a listener, which must not raise; if it does, that is logged and the shard counts as lost."""
 

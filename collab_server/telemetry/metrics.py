@@ -11,6 +11,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from collab_server.errors import CloseCode
+from collab_server.telemetry.busmetrics import BusMetrics
 from collab_server.telemetry.instruments import Distribution, DistributionCollector, Flow, FlowCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -131,6 +132,20 @@ class Metrics:
     | `collab_access_callback_seconds` | histogram | time of one question to the application |
     | `collab_access_callbacks_waiting` | gauge | questions to the application that are under way or wait |
     | `collab_access_callback_cached` | gauge | answers of the application that are kept |
+    | `collab_bus_up` | gauge | 1 if other nodes hear this one, or there can be none |
+    | `collab_bus_nodes` | gauge | other nodes that are alive |
+    | `collab_bus_shards_watched` | gauge | shards that this node listens to |
+    | `collab_bus_queue_bytes` | gauge | bytes that wait to be said to other nodes |
+    | `collab_bus_entries_behind` | gauge | entries of other nodes that this one has still to read, as far as is known |
+    | `collab_messages_bus_total` | counter, kind | messages between nodes: sent, received |
+    | `collab_bytes_bus_total` | counter, kind | bytes of the entries that they were in |
+    | `collab_bus_entries_sent_total` | counter | entries written to Redis |
+    | `collab_bus_write_seconds` | histogram | time of one pipeline to Redis |
+    | `collab_bus_delay_seconds` | histogram | from an entry written to it read on this node |
+    | `collab_bus_gaps_total` | counter | times that a shard may have lost something, and its rooms were synced |
+    | `collab_bus_bad_entries_total` | counter | entries that could not be read, and were skipped |
+    | `collab_bus_links_lost_total` | counter | times that Redis was lost, or could not be had |
+    | `collab_bus_messages_dropped_total` | counter | messages lost before they were said, for want of room or a broken stream |
     | `collab_loop_lag_seconds` | histogram | how late the event loop ran a timer |
     | `collab_gc_pause_seconds` | histogram, generation | pauses by the garbage collector |
     | `process_*`, `python_gc_*` | | memory, CPU, file descriptors and collections, from prometheus-client |
@@ -159,6 +174,8 @@ class Metrics:
         )
         self.revocations = self._gauge("collab_revocations", "Revocations that hold on this node.")
 
+        self.bus = BusMetrics(self.registry)
+        """What is counted of the way to other nodes."""
         self.received: Mapping[Kind, Flow] = {kind: Flow() for kind in Kind}
         """Messages from clients by kind: ``received[Kind.UPDATE].add(len(frame))``."""
         self.sent: Mapping[Kind, Flow] = {kind: Flow() for kind in Kind}

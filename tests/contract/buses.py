@@ -6,14 +6,24 @@ A *world* is one place where nodes meet. It can harm them: cut one off, join it 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from prometheus_client import CollectorRegistry
 
 from collab_server.bus.base import Bus, BusKind, BusMessage, NodeId
 from collab_server.bus.memory import MemoryBus, MemoryHub
+from collab_server.bus.redis import RedisBus
+from collab_server.bus.settings import BusSettings
+from collab_server.bus.urls import parse_bus_url
+from collab_server.telemetry.busmetrics import BusMetrics
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.valkey import Valkey, fresh_prefix, remove_keys, shared_valkey
 
 PATIENCE_S = 30.0
 HERALD = "herald"
@@ -133,7 +143,60 @@ async def memory_world() -> AsyncIterator[World]:
     yield MemoryWorld()
 
 
-WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {"memory": memory_world}
+class RedisWorld:
+    """Nodes of a Redis, each behind a proxy of its own. Time goes faster: a dead node is soon gone."""
+
+    def __init__(self, server: Valkey, prefix: str, proxies: Sequence[TcpProxy]) -> None:
+        self._url = server.url
+        self._prefix = prefix
+        self._free = list(proxies)
+        self._proxies: dict[NodeId, TcpProxy] = {}
+        self._lives = itertools.count(1)
+        self._random = random.Random(1)
+
+    def bus(self, name: str) -> Bus:
+        node = NodeId(name, next(self._lives))
+        self._proxies[node] = proxy = self._free.pop()
+        address = parse_bus_url(self._url)
+        return RedisBus(
+            BusSettings(
+                replace(address, places=(("127.0.0.1", proxy.port),)),
+                self._prefix,
+                heartbeat_s=0.25,
+                node_timeout_s=1.5,
+            ),
+            node,
+            BusMetrics(CollectorRegistry()),
+            clock=asyncio.get_running_loop().time,
+            random=self._random.random,
+        )
+
+    async def kill(self, speaker: Speaker) -> None:
+        await self.cut(speaker)
+        await speaker.end_task()
+
+    async def cut(self, speaker: Speaker) -> None:
+        proxy = self._proxies[speaker.bus.node]
+        proxy.refusing = True
+        proxy.cut()
+
+    async def heal(self, speaker: Speaker) -> None:
+        self._proxies[speaker.bus.node].refusing = False
+
+
+@asynccontextmanager
+async def redis_world() -> AsyncIterator[World]:
+    server, prefix = shared_valkey(), fresh_prefix()
+    async with AsyncExitStack() as exits:
+        proxies = [await exits.enter_async_context(TcpProxy(server.port).serve()) for _ in range(12)]
+        yield RedisWorld(server, prefix, proxies)
+    await remove_keys(server, prefix)
+
+
+WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {
+    "memory": memory_world,
+    "redis": redis_world,
+}
 """Every bus that is held to the contract."""
 
 
