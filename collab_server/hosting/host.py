@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -29,6 +30,22 @@ from collab_server.ydoc.compaction import Compacted
 from persistence.errors import StoreError
 
 log = structlog.get_logger(__name__)
+
+
+class Outlet(Protocol):
+    """What is told of a room to the other nodes that host it. See ``hosting.sharedroom``."""
+
+    def flushed(self, flush: Flush, sequence: int) -> None:
+        """The room has flushed; what it journals has this number."""
+        ...
+
+    def committed(self, sequence: int) -> None:
+        """What was journaled is stored, up to this number."""
+        ...
+
+    def ended(self) -> None:
+        """The room is closed here."""
+        ...
 
 
 @dataclass(slots=True)
@@ -70,6 +87,8 @@ class Host:
         self.uncompacted_since: float | None = None
         """When the oldest row came that no compaction has been asked for; the loop's time."""
         self.ended = False
+        self.outlet: Outlet | None = None
+        """Where the other nodes hear of this room; None if there are no others."""
         self._journal = journal
         self._settings = settings
         self._metrics = metrics
@@ -100,6 +119,8 @@ class Host:
             self._metrics.count_refused(Refusal.MEMBERS_MAX)
             raise
         self.peers[peer.member] = peer
+        if self.room.adopt_unproven(now):
+            self._acks.edited()  # what the peer wrote elsewhere is not sent again: our "saved" speaks of it
         state_vector, awareness = self.room.greeting(peer.member)
         if asks:
             peer.send(peer.member.framing.step1(state_vector))
@@ -228,6 +249,18 @@ class Host:
             raise BusyError("the room had to be opened again", CloseCode.RESET)
         return True
 
+    def change(self, work: Callable[[Room, float], None]) -> None:
+        """Have something done to the room, at the present time, that is not a peer's doing.
+
+        Does nothing once the room is closed. Raises PeerError; anything else that is raised ends this room
+        alone.
+        """
+        if self.ended:
+            return
+        with self._breakable():
+            work(self.room, self._loop.time())
+            self._schedule()
+
     def compaction_requested(self) -> None:
         """Start to count anew: somebody compacts what is stored by now."""
         self.rows_since_compaction = self.bytes_since_compaction = 0
@@ -244,9 +277,14 @@ class Host:
         self._flush_edits()
         return self.room.log.encode()
 
-    def flush(self) -> None:
-        """Write and journal everything that waits for its window, now."""
+    def flush(self, *, adopting: bool = False) -> None:
+        """Write and journal everything that waits for its window, now.
+
+        With ``adopting`` also what other nodes may not have stored: the room is about to be closed.
+        """
         if not self.ended:
+            if adopting:
+                self.room.adopt_unproven(self._loop.time())
             self._apply(self.room.flush(self._loop.time(), force=True))
             self._schedule()
 
@@ -261,6 +299,8 @@ class Host:
         if self._shared_until is not None:
             self._shared_until.cancel()
             self._forget_answer()
+        if self.outlet is not None:
+            self.outlet.ended()
         for peer in list(self.peers.values()):
             peer.close(error)
         self._on_ended(self)
@@ -281,6 +321,8 @@ class Host:
         """Answer everybody whose edits are durable now."""
         for member, frame in self._acks.committed(sequence):
             self._send_or_hold(member, frame)
+        if self.outlet is not None:
+            self.outlet.committed(sequence)
 
     def on_deleted(self) -> None:
         """The document was deleted by somebody else."""
@@ -347,6 +389,8 @@ class Host:
             self.bytes_since_compaction += len(flush.journal)
             if self.uncompacted_since is None:
                 self.uncompacted_since = self._loop.time()
+        if self.outlet is not None:
+            self.outlet.flushed(flush, sequence)
         # Presence goes first: what is said of it later is said to those that are not full, and an edit may
         # fill a socket.
         for member, nulls in flush.awareness_private:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import structlog
 
@@ -25,6 +26,22 @@ from persistence.errors import DocumentDeletedError, StoreError
 log = structlog.get_logger(__name__)
 
 
+class Neighbours(Protocol):
+    """What connects this node's rooms with the same rooms elsewhere. See ``hosting.sharing``."""
+
+    def opening(self, room: str) -> None:
+        """A room is going to be read from the store: keep for it what others say meanwhile."""
+        ...
+
+    def opened(self, host: Host) -> None:
+        """It is open."""
+        ...
+
+    def not_opened(self, room: str) -> None:
+        """It could not be opened."""
+        ...
+
+
 class Registry:
     """Every room that this node hosts, by name."""
 
@@ -39,7 +56,10 @@ class Registry:
         metrics: Metrics,
         *,
         wall_clock_ms: Callable[[], int],
+        neighbours: Neighbours | None = None,
     ) -> None:
+        """``neighbours`` connect the rooms with those of other nodes; None if there are no others."""
+        self._neighbours = neighbours
         self._store = store
         self._journal = journal
         self._compactor = compactor
@@ -95,7 +115,7 @@ class Registry:
     async def save(self) -> None:
         """Flush every room, and wait until all of it is committed."""
         for host in self.hosts:
-            host.flush()
+            host.flush(adopting=True)
         await self._journal.settle()
 
     async def drain(self) -> None:
@@ -150,6 +170,25 @@ class Registry:
             raise BusyError("this node has as many rooms as it may", CloseCode.OVERLOADED)
 
     async def _load(self, room: str) -> Host:
+        neighbours = self._neighbours
+        if neighbours is None:
+            return self._admitted(await self._read(room))
+        neighbours.opening(room)
+        try:
+            host = await self._read(room)
+        except BaseException:
+            neighbours.not_opened(room)
+            raise
+        neighbours.opened(host)
+        return self._admitted(host)
+
+    def _admitted(self, host: Host) -> Host:
+        if self._draining:
+            host.end(BusyError("this node is leaving", CloseCode.SERVICE_RESTART))
+            raise BusyError("this node is leaving", CloseCode.SERVICE_RESTART)
+        return host
+
+    async def _read(self, room: str) -> Host:
         started_at = self._loop.time()
         if room in self._unsettled:
             await self._settle(room)
@@ -178,9 +217,6 @@ class Registry:
             host.uncompacted_since = self._loop.time() - max(0, age_ms) / 1000
         self._hosts[room] = host
         self._metrics.room_load_seconds.observe(self._loop.time() - started_at)
-        if self._draining:
-            host.end(BusyError("this node is leaving", CloseCode.SERVICE_RESTART))
-            raise BusyError("this node is leaving", CloseCode.SERVICE_RESTART)
         return host
 
     async def _settle(self, room: str) -> None:
@@ -224,7 +260,7 @@ class Registry:
         self._evictions.pop(host.name, None)
         if host.ended or host.peers or host.pins:
             return
-        host.flush()
+        host.flush(adopting=True)
         if not host.is_saved:
             # The commit is under way or the store is away: keep the only copy, look again later.
             self._await_quiet(host)

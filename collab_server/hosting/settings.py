@@ -64,6 +64,29 @@ class HostingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SharingSettings:
+    """Bounds and pace of what this node and the others tell each other of rooms."""
+
+    anti_entropy_interval_s: float = 30.0
+    """How often a room that other nodes host too is compared with theirs; the times are drawn by lot."""
+    adopt_after_s: float = 30.0
+    """An edit of another node that was not said to be stored for so long is stored by this one."""
+    unproven_bytes_max: int = 1024 * 1024
+    """Edits of other nodes in one room that are not known to be stored; past it this node stores them."""
+    opening_bytes_max: int = 4 * 1024 * 1024
+    """Messages of other nodes that are kept for a room while it is read from the store; past it they are
+    dropped, and asked for again."""
+    sync_answers_max_per_s: float = 10.0
+    """Answers of one room to those who ask for what they lack; requests share them."""
+    answer_spread_ms: float = 10.0
+    """Over how long answers to one request are spread, so that the first can spare the others."""
+    resync_rooms_max_per_s: float = 200.0
+    """Rooms that are read from the store again per second, after messages were lost."""
+    store_timeout_s: float = 10.0
+    """How long that may take for one room."""
+
+
+@dataclass(frozen=True, slots=True)
 class HistorySettings:
     """How much history there is, and what may be asked of it."""
 

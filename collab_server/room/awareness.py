@@ -25,118 +25,30 @@ whose connection broke comes back under the same client id while its old connect
     was too slow to answer takes its id back in the same way.
 - Other nodes are trusted to have kept these rules among their own connections. What they say of an id that is
   owned here is news of a client that has moved; its removal by them is answered by asking the owner here.
+- Of a client that is not owned here it is known which node spoke for it last. When that node dies, the client
+  is removed and the others are told so: whoever owns it now (it has moved, and its clock has not changed)
+  asks it. In the same way a state of a client that is taken for gone here is answered with a null.
 
 Synchronous and pure: times are handed in, and what is to be sent is collected until the room flushes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from heapq import heappop, heappush
+from collections.abc import Callable, Hashable, Sequence
+from heapq import heappop
 
 from collab_server.errors import TooBigError
 from collab_server.room.member import Member
-from collab_server.room.settings import RoomSettings
-from collab_server.wire.awareness import AwarenessEntry, encode_awareness
+from collab_server.room.states import CLOCK_STEP_MAX, Claim, Client, PresenceFlush, States
+from collab_server.wire.awareness import AwarenessEntry
 
-CLOCK_STEP_MAX = 2**32
-"""An entry whose clock is further ahead than this is ignored: at 20 renewals a second it is six years' worth,
-and nobody could ever speak for a client id that was sent to the end of the numbers."""
+__all__ = ["CLOCK_STEP_MAX", "Presence", "PresenceFlush"]
 
 
-@dataclass(slots=True)
-class _Claim:
-    """A newer connection that says that it is this client."""
+class Presence(States):
+    """The awareness states of one room, and who speaks for whom."""
 
-    member: Member
-    clock: int
-    state: str
-    contested: bool = False
-    """Whether it is above the known clock, so that the owner was asked."""
-    due: float = 0.0
-    """When a contested claim is granted."""
-
-
-class _Client:
-    """One client's state, and who speaks for it."""
-
-    __slots__ = ("claim", "client", "clock", "due", "elder", "left", "owner", "queued_at", "size", "state")
-
-    def __init__(self, client: int, clock: int, state: str) -> None:
-        self.client = client
-        self.clock = clock
-        self.state = state
-        self.size = len(state.encode())
-        self.owner: Member | None = None
-        """The connection that speaks for it; None if it is on another node, or if it broke."""
-        self.left = False
-        """Whether its connection broke, and the grace runs."""
-        self.elder: Member | None = None
-        """The owner before this one, which may prove that it is alive."""
-        self.claim: _Claim | None = None
-        self.due = 0.0
-        """When it is removed unless something happens."""
-        self.queued_at = 0.0
-        """The time of its one valid entry in the heap."""
-
-    @property
-    def entry(self) -> AwarenessEntry:
-        return AwarenessEntry(self.client, self.clock, self.state)
-
-
-@dataclass(slots=True)
-class PresenceFlush:
-    """What presence has to say. ``entries`` go to everybody, ``private`` to one member each."""
-
-    payload: bytes | None
-    publish: bytes | None
-    sole_author: Member | None
-    """The member that everything in ``payload`` came from, if there is just one."""
-    private: list[tuple[Member, bytes]]
-
-
-class Presence:
-    """The awareness states of one room. Bounds: see the ``awareness_`` settings."""
-
-    __slots__ = (
-        "_bytes_total",
-        "_changed",
-        "_changes",
-        "_expiries",
-        "_flushed_at",
-        "_flushed_changes",
-        "_gone",
-        "_live",
-        "_local",
-        "_private",
-        "_settings",
-        "_snapshot",
-        "_untold",
-        "_waiting_since",
-    )
-
-    def __init__(self, settings: RoomSettings) -> None:
-        self._settings = settings
-        self._live: dict[int, _Client] = {}
-        self._gone: dict[int, tuple[int, int]] = {}
-        """Clients that have gone: their last clock and the count of changes then. Oldest first, bounded."""
-        self._bytes_total = 0
-        self._changes = 0
-        self._flushed_changes = 0
-        self._changed: dict[int, Member | None] = {}
-        """Clients to tell everybody about, with the member that said so; None for several, or another
-        node."""
-        self._local: set[int] = set()
-        """Those of them that other nodes do not know yet."""
-        self._untold: set[int] = set()
-        """Clients that nobody has been told of yet: if they go in the same window, nobody needs to be."""
-        self._private: dict[Member, dict[int, int]] = {}
-        """Nulls for one member each: client id -> clock."""
-        self._waiting_since: float | None = None
-        self._flushed_at = -1e9
-        self._expiries: list[tuple[float, int]] = []
-        self._snapshot: bytes | None = None
+    __slots__ = ()
 
     # -- what members say
 
@@ -201,21 +113,37 @@ class Presence:
 
     # -- what other nodes say
 
-    def receive_remote(self, entries: Sequence[AwarenessEntry], now: float) -> None:
-        """Take what another node's members said. What is over a bound is dropped: nobody here is to blame."""
+    def receive_remote(self, entries: Sequence[AwarenessEntry], now: float, node: Hashable = None) -> None:
+        """Take what a node's members said. What is over a bound is dropped: nobody here is to blame."""
         for entry in entries:
             client = self._live.get(entry.client)
             if client is None:
                 if entry.state is None:
                     self._bury_deeper(entry)
-                elif self._is_news(entry) and self._has_room_for(None, entry.state):
+                elif not self._is_news(entry):
+                    # Taken for gone here, because its node was not heard of for a while, or because this
+                    # message is late. The node that has it knows.
+                    self._question(entry.client, now)
+                elif self._has_room_for(None, entry.state):
                     self._add(entry.client, entry.clock, entry.state, None, now)
+                    self._live[entry.client].node = node
             elif entry.state is None:
                 self._hear_remote_removal(client, entry, now)
             elif 0 < entry.clock - client.clock <= CLOCK_STEP_MAX and self._has_room_for(client, entry.state):
                 self._hear_remote_state(client, entry.clock, entry.state, now)
+                client.node = node
 
-    def _hear_remote_state(self, client: _Client, clock: int, state: str, now: float) -> None:
+    def node_gone(self, node: Hashable, now: float) -> None:
+        """A node has gone: its clients go with it, unless they are at another one, which is asked."""
+        for client in [c for c in self._live.values() if c.node is not None and c.node == node]:
+            if client.claim is not None:
+                heir = client.claim.member
+                self._grant(client, now)
+                self._ask(heir, client.client, client.clock, now)
+            else:
+                self._remove(client, client.clock, None, now, local=True)
+
+    def _hear_remote_state(self, client: Client, clock: int, state: str, now: float) -> None:
         owner = client.owner
         if owner is not None:
             self._ask(owner, client.client, clock, now)
@@ -225,7 +153,7 @@ class Presence:
         client.left = False
         self._set_state(client, clock, state, None, now)
 
-    def _hear_remote_removal(self, client: _Client, entry: AwarenessEntry, now: float) -> None:
+    def _hear_remote_removal(self, client: Client, entry: AwarenessEntry, now: float) -> None:
         if entry.clock < client.clock or entry.clock - client.clock > CLOCK_STEP_MAX:
             return
         if client.owner is not None:
@@ -237,74 +165,32 @@ class Presence:
         else:
             self._remove(client, entry.clock, None, now, local=False)
 
-    # -- what is to be sent
-
     def owner_of(self, client_id: int) -> Member | None:
         """The member here that speaks for a client, if one does."""
         client = self._live.get(client_id)
         return None if client is None else client.owner
 
-    def snapshot(self) -> bytes | None:
-        """Everybody who is here, as a payload; None if nobody is. Shared until something changes."""
-        if not self._live:
-            return None
-        if self._snapshot is None:
-            self._untold.clear()
-            self._snapshot = encode_awareness([client.entry for client in self._live.values()])
-        return self._snapshot
-
-    @property
-    def told(self) -> int:
-        """A number that stands for what was flushed until now; for ``since``."""
-        return self._flushed_changes
-
-    def since(self, told: int) -> bytes | None:
-        """Everybody who is here, and who has gone since ``told``; None if nothing has changed."""
-        if told == self._changes:
-            return None
-        self._untold.clear()
-        entries = [client.entry for client in self._live.values()]
-        entries += [AwarenessEntry(c, clock, None) for c, (clock, at) in self._gone.items() if at > told]
-        return encode_awareness(entries) if entries else None
-
-    def next_due(self) -> float | None:
-        """When ``flush`` has something to do."""
-        due: float | None = None
-        if self._waiting_since is not None:
-            due = max(self._waiting_since, self._flushed_at + self._settings.awareness_window_ms / 1000)
-        if self._expiries and (due is None or self._expiries[0][0] < due):
-            due = self._expiries[0][0]
-        return due
+    # -- times
 
     def flush(self, now: float) -> PresenceFlush | None:
         """Let go of who is due, and say what is to be sent, if the window allows it now."""
         self._expire(now)
-        if self._waiting_since is None:
-            return None
-        if now < self._flushed_at + self._settings.awareness_window_ms / 1000:
-            return None
-        self._waiting_since = None
-        self._flushed_at = now
-        self._flushed_changes = self._changes
-        private = [
-            (member, encode_awareness([AwarenessEntry(c, clock, None) for c, clock in nulls.items()]))
-            for member, nulls in self._private.items()
-        ]
-        self._private = {}
-        if not self._changed:
-            return PresenceFlush(None, None, None, private)
-        payload = encode_awareness([self._latest(client) for client in self._changed])
-        publish: bytes | None = payload
-        if len(self._local) < len(self._changed):
-            publish = encode_awareness([self._latest(c) for c in self._local]) if self._local else None
-        authors = set(self._changed.values())
-        sole_author = authors.pop() if len(authors) == 1 else None
-        self._changed = {}
-        self._local = set()
-        self._untold.clear()
-        while len(self._gone) > self._settings.awareness_tombstones_max:
-            self._forget_oldest()
-        return PresenceFlush(payload, publish, sole_author, private)
+        return super().flush(now)
+
+    def _expire(self, now: float) -> None:
+        while self._expiries and self._expiries[0][0] <= now:
+            queued_at, client_id = heappop(self._expiries)
+            client = self._live.get(client_id)
+            if client is None or client.queued_at != queued_at:
+                continue
+            client.queued_at = 0.0
+            if client.claim is not None and client.claim.contested and client.claim.due <= now:
+                self._grant(client, now)
+            if client.due <= now:
+                local = client.owner is not None or client.left
+                self._remove(client, client.clock, None, now, local=local)
+            else:
+                self._requeue(client)
 
     # -- the rules
 
@@ -325,7 +211,7 @@ class Presence:
         member.may_claim = False
         self._add(entry.client, entry.clock, entry.state, member, now)
 
-    def _hear_owner(self, client: _Client, member: Member, entry: AwarenessEntry, now: float) -> None:
+    def _hear_owner(self, client: Client, member: Member, entry: AwarenessEntry, now: float) -> None:
         ahead = entry.clock - client.clock
         if ahead < 0 or ahead > CLOCK_STEP_MAX or (ahead == 0 and entry.state is not None):
             return
@@ -345,7 +231,7 @@ class Presence:
             self._requeue(client)
 
     def _hear_other(
-        self, client: _Client, member: Member, clock: int, state: str, now: float, *, alone: bool
+        self, client: Client, member: Member, clock: int, state: str, now: float, *, alone: bool
     ) -> None:
         """Somebody speaks for a client of another connection, or of another node, or of one that broke."""
         ahead = clock - client.clock
@@ -386,11 +272,11 @@ class Presence:
             return
         self._drop_claim(client)
         member.claim = client.client
-        client.claim = _Claim(member, clock, state)
+        client.claim = Claim(member, clock, state)
         if ahead > 0:
             self._contest(client, client.claim, clock, state, now)
 
-    def _contest(self, client: _Client, claim: _Claim, clock: int, state: str, now: float) -> None:
+    def _contest(self, client: Client, claim: Claim, clock: int, state: str, now: float) -> None:
         claim.clock = clock
         claim.state = state
         if not claim.contested:
@@ -400,7 +286,7 @@ class Presence:
             if client.owner is not None:
                 self._ask(client.owner, client.client, clock, now)
 
-    def _grant(self, client: _Client, now: float) -> None:
+    def _grant(self, client: Client, now: float) -> None:
         """The claimant gets the client id, with what it said of it."""
         claim = client.claim
         if claim is None:
@@ -415,146 +301,13 @@ class Presence:
         else:
             self._set_due(client, now + self._settings.presence_timeout_s)
 
-    def _drop_claim(self, client: _Client) -> None:
-        if client.claim is not None:
-            client.claim.member.claim = None
-            client.claim = None
-
-    def _own(self, client: _Client, member: Member) -> None:
-        if client.owner is not None:
-            client.owner.owned.discard(client.client)
-        client.owner = member
-        client.left = False
-        member.owned.add(client.client)
-
-    def _ask(self, member: Member, client_id: int, clock: int, now: float) -> None:
-        """Tell one member that a client has gone: if it is that client, it answers with a higher clock."""
-        self._private.setdefault(member, {})[client_id] = clock
-        self._wait(now)
-
-    # -- the states
-
-    def _take(self, client: _Client, clock: int, state: str, member: Member, now: float) -> None:
+    def _take(self, client: Client, clock: int, state: str, member: Member, now: float) -> None:
         if not self._has_room_for(client, state):
             raise TooBigError("too much awareness in this room")
         self._set_state(client, clock, state, member, now)
 
-    def _is_news(self, entry: AwarenessEntry) -> bool:
-        gone = self._gone.get(entry.client)
-        known = gone[0] if gone is not None else -1
-        return known < entry.clock <= max(known, 0) + CLOCK_STEP_MAX
 
-    def _has_room_for(self, client: _Client | None, state: str) -> bool:
-        if client is None and len(self._live) >= self._settings.awareness_clients_max:
-            return False
-        freed = 0 if client is None else client.size
-        return self._bytes_total - freed + len(state.encode()) <= self._settings.awareness_bytes_max
-
-    def _add(self, client_id: int, clock: int, state: str, member: Member | None, now: float) -> None:
-        client = _Client(client_id, clock, state)
-        self._live[client_id] = client
-        self._gone.pop(client_id, None)
-        self._bytes_total += client.size
-        if member is not None:
-            self._own(client, member)
-        self._set_due(client, now + self._settings.presence_timeout_s)
-        if client_id not in self._changed:
-            self._untold.add(client_id)
-        self._mark(client_id, member, now, local=member is not None)
-
-    def _set_state(self, client: _Client, clock: int, state: str, member: Member | None, now: float) -> None:
-        client.clock = clock
-        if state != client.state:
-            self._bytes_total -= client.size
-            client.state = state
-            client.size = len(state.encode())
-            self._bytes_total += client.size
-        self._set_due(client, now + self._settings.presence_timeout_s)
-        self._mark(client.client, member, now, local=member is not None)
-
-    def _remove(self, client: _Client, clock: int, member: Member | None, now: float, *, local: bool) -> None:
-        self._drop_claim(client)
-        if client.owner is not None:
-            client.owner.owned.discard(client.client)
-        del self._live[client.client]
-        self._bytes_total -= client.size
-        self._mark(client.client, member, now, local=local)
-        if client.client in self._untold:
-            self._untold.discard(client.client)
-            self._local.discard(client.client)
-            del self._changed[client.client]
-        self._gone[client.client] = (clock, self._changes)
-        if len(self._gone) > self._settings.awareness_tombstones_max:
-            self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        # What is still to be sent is looked up at the flush, so it has to be here until then.
-        for client_id in self._gone:
-            if client_id not in self._changed:
-                del self._gone[client_id]
-                return
-
-    def _bury_deeper(self, entry: AwarenessEntry) -> None:
-        gone = self._gone.get(entry.client)
-        if gone is not None and 0 < entry.clock - gone[0] <= CLOCK_STEP_MAX:
-            self._gone[entry.client] = (entry.clock, gone[1])
-
-    def _latest(self, client_id: int) -> AwarenessEntry:
-        client = self._live.get(client_id)
-        return (
-            client.entry if client is not None else AwarenessEntry(client_id, self._gone[client_id][0], None)
-        )
-
-    def _mark(self, client_id: int, member: Member | None, now: float, *, local: bool) -> None:
-        self._changes += 1
-        self._snapshot = None
-        if client_id in self._changed and self._changed[client_id] is not member:
-            member = None
-        self._changed[client_id] = member
-        if local:
-            self._local.add(client_id)
-        self._wait(now)
-
-    def _wait(self, now: float) -> None:
-        if self._waiting_since is None:
-            self._waiting_since = now
-
-    # -- times
-
-    def _set_due(self, client: _Client, due: float) -> None:
-        client.due = due
-        self._requeue(client)
-
-    def _requeue(self, client: _Client) -> None:
-        """Have the heap wake us up in time. A later time needs no new entry: the old one finds it."""
-        due = _next_due(client)
-        if not client.queued_at or due < client.queued_at:
-            client.queued_at = due
-            heappush(self._expiries, (due, client.client))
-
-    def _expire(self, now: float) -> None:
-        while self._expiries and self._expiries[0][0] <= now:
-            queued_at, client_id = heappop(self._expiries)
-            client = self._live.get(client_id)
-            if client is None or client.queued_at != queued_at:
-                continue
-            client.queued_at = 0.0
-            if client.claim is not None and client.claim.contested and client.claim.due <= now:
-                self._grant(client, now)
-            if client.due <= now:
-                local = client.owner is not None or client.left
-                self._remove(client, client.clock, None, now, local=local)
-            else:
-                self._requeue(client)
-
-
-def _next_due(client: _Client) -> float:
-    if client.claim is not None and client.claim.contested:
-        return min(client.due, client.claim.due)
-    return client.due
-
-
-def _may_count(client: _Client | None, member: Member) -> bool:
+def _may_count(client: Client | None, member: Member) -> bool:
     """Whether what a member says of a client can change anything: most of it is an echo of others."""
     if client is None or client.owner is member or client.elder is member:
         return True

@@ -10,6 +10,7 @@ class Gathering:
     """The edits of one window: those for the members, and those for the journal, where the two differ."""
 
     __slots__ = (
+        "_adopted",
         "_apart",
         "_journal",
         "_updates",
@@ -29,6 +30,7 @@ class Gathering:
         """The room's count of changes before the first edit in here."""
         self._updates: list[bytes] = []
         self._journal: list[bytes] = []
+        self._adopted: list[bytes] = []
         self._apart = False
         self.authors: dict[str, None] = {}
         """The users whose edits are to be stored, in order, each once."""
@@ -50,15 +52,25 @@ class Gathering:
             self._updates.append(update)
             self.sole = holder
 
+    def adopt(self, updates: list[bytes]) -> None:
+        """Have edits of other nodes stored before those that are in here."""
+        self._adopted += updates
+
     @property
     def updates_count(self) -> int:
         """How many edits there are."""
         return max(len(self._updates), len(self._journal))
 
-    def close(self) -> tuple[bytes | None, bytes | None]:
-        """The update for the members and the one for the journal; a single edit is passed on as it came."""
+    def close(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """The updates for the members, for the journal and for other nodes.
+
+        A single edit is passed on as it came.
+        """
         update = _joined(self._updates)
-        return update, _joined(self._journal) if self._apart else update
+        own = _joined(self._journal) if self._apart else update
+        if not self._adopted:
+            return update, own, own
+        return update, _joined(self._adopted if own is None else [*self._adopted, own]), own
 
 
 def _joined(updates: list[bytes]) -> bytes | None:

@@ -8,6 +8,8 @@ for anybody else.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from collab_server.errors import BusyError, PeerError, TooBigError
 from collab_server.room.awareness import Presence
 from collab_server.room.flush import Flush
@@ -15,6 +17,7 @@ from collab_server.room.gathering import Gathering
 from collab_server.room.member import Member
 from collab_server.room.narrowing import Narrowing, Writers, refuse_reader
 from collab_server.room.settings import RoomSettings
+from collab_server.room.unproven import Unproven
 from collab_server.room.window import Window
 from collab_server.wire.awareness import AwarenessBounds, decode_awareness
 from collab_server.ydoc.bounds import UNBOUNDED
@@ -43,6 +46,7 @@ class Room:
         "_presence",
         "_settings",
         "_slowing",
+        "_unproven",
         "_vector",
         "_window",
         "_writers",
@@ -80,6 +84,7 @@ class Room:
         self._writers = Writers(settings.writers_remembered_max)
         self._narrowing: Narrowing | None = None
         """Only while a member is here that may write under some root types only."""
+        self._unproven = Unproven()
 
     # -- members
 
@@ -183,7 +188,10 @@ class Room:
         return answer
 
     def receive_update(self, member: Member, update: bytes, now: float, *, is_answer: bool = True) -> bool:
-        """Take an edit, or the answer to our step 1. True if it is new, so that a flush will journal it.
+        """Take an edit, or the answer to our step 1. True if a flush will journal something.
+
+        That is the edit, as far as it is new, and what other nodes have not said to be stored of that which
+        is not new or which the edit needs.
 
         ``is_answer`` is False for what the client calls an update. An answer (step 2) carries all deletions
         that the client knows of, and Yjs makes some by itself as it integrates (of two concurrent values of a
@@ -218,7 +226,7 @@ class Room:
         waiting = log.pending_bytes
         novelty = log.add(inspected)
         if novelty.journal is None:
-            return False
+            return self.adopt_unproven(now)
         if self._narrowing is not None:
             self._narrowing.follow(inspected)
         holder: Member | None = member
@@ -226,6 +234,9 @@ class Room:
             holder = self._holder_of_released(member, inspected, novelty.update)
         self._note_pending(member, novelty)
         gathering = self._gather(novelty, holder, now)
+        unproven = self._unproven
+        if unproven and (novelty.journal is not update or unproven.is_needed_by(inspected)):
+            gathering.adopt(unproven.take())
         if member.lag is not None and novelty.update is not None and holder is member:
             self._advance_lag(member, member.lag, inspected)
         if member.user_id is not None:
@@ -237,19 +248,57 @@ class Room:
             gathering.echo[member] = None
         return True
 
-    def receive_remote(self, update: bytes, now: float) -> None:
-        """Take an edit that is stored already, from the store or another node, and send it to everybody.
+    # -- edits of others
 
-        Raises:
-            PeerError: It cannot be decoded, or is over a bound.
-        """
-        inspected = inspect(update, self._settings.bounds)
-        novelty = self.log.add(inspected)
-        if self._narrowing is not None:
-            self._narrowing.follow(inspected)
-        self._note_pending(None, novelty)
+    def receive_remote(self, update: bytes, now: float) -> None:
+        """Take an edit that is stored already, and send it to everybody. Raises PeerError if it is none."""
+        _, novelty = self._add_remote(update)
         if novelty.update is not None:
             self._gather(Novelty(novelty.update, None), None, now)
+
+    def receive_published(self, update: bytes, node: Hashable, sequence: int, now: float) -> None:
+        """Take an edit that a node has published under this number and will store, as ``room.unproven`` says.
+
+        Raises:
+            PeerError: It cannot be decoded.
+        """
+        inspected, novelty = self._add_remote(update)
+        if novelty.update is not None:
+            self._gather(Novelty(novelty.update, None), None, now)
+        if novelty.journal is not None:
+            self._unproven.add(node, sequence, novelty.journal, inspected, now)
+
+    def receive_unstored(self, update: bytes, now: float) -> None:
+        """Take an edit that nobody may have stored: it goes to everybody and, as far as new, to the journal.
+
+        Raises:
+            PeerError: It cannot be decoded.
+        """
+        _, novelty = self._add_remote(update)
+        if novelty.journal is None:
+            return
+        gathering = self._gather(Novelty(novelty.update, None), None, now)
+        gathering.adopt([*self._unproven.take(), novelty.journal])
+
+    def stored_elsewhere(self, node: Hashable, sequence: int) -> None:
+        """A node has stored its edits up to this number."""
+        self._unproven.stored(node, sequence)
+
+    def adopt_unproven(self, now: float, node: Hashable | None = None) -> bool:
+        """Have the unproven edits of a node, or of all nodes, journaled with the next flush.
+
+        False if there are none.
+        """
+        updates = self._unproven.take(node) if self._unproven else None
+        if not updates:
+            return False
+        self._gather(Novelty(None, None), None, now).adopt(updates)
+        return True
+
+    @property
+    def unproven(self) -> Unproven:
+        """The edits of other nodes that nobody has said to be stored. For looking at."""
+        return self._unproven
 
     def adopt(self, base: bytes, index: bytes, now: float) -> None:
         """Exchange what the log holds for a compacted base; what that has beyond the log goes to everybody.
@@ -279,9 +328,27 @@ class Room:
             raise TooBigError("awareness message too big")
         self._presence.receive(member, decode_awareness(payload, self._awareness_bounds()), now)
 
-    def receive_remote_awareness(self, payload: bytes, now: float) -> None:
+    def receive_remote_awareness(self, payload: bytes, now: float, node: Hashable = None) -> None:
         """Take what another node says of who is there. Raises PeerError if it cannot be decoded."""
-        self._presence.receive_remote(decode_awareness(payload, self._awareness_bounds()), now)
+        self._presence.receive_remote(decode_awareness(payload, self._awareness_bounds()), now, node)
+
+    def node_gone(self, node: Hashable, now: float) -> None:
+        """A node has gone: its clients go, and what it may not have stored is journaled here."""
+        self._presence.node_gone(node, now)
+        self.adopt_unproven(now, node)
+
+    def own_awareness(self) -> bytes | None:
+        """An awareness payload of those for whom this node speaks; None if there are none."""
+        return self._presence.own_snapshot()
+
+    def farewell(self) -> bytes | None:
+        """The awareness payload that removes those for whom this node speaks; None if there are none."""
+        return self._presence.farewell()
+
+    @property
+    def presence(self) -> Presence:
+        """Who is here. For looking at."""
+        return self._presence
 
     def query_awareness(self) -> bytes | None:
         """An awareness payload of everybody who is here; None if nobody is."""
@@ -321,6 +388,14 @@ class Room:
 
     # -- inside
 
+    def _add_remote(self, update: bytes) -> tuple[Inspected, Novelty]:
+        inspected = inspect(update, UNBOUNDED)
+        novelty = self.log.add(inspected, trusted=True)
+        if self._narrowing is not None:
+            self._narrowing.follow(inspected)
+        self._note_pending(None, novelty)
+        return inspected, novelty
+
     def _gather(self, novelty: Novelty, holder: Member | None, now: float) -> Gathering:
         self._window.count(len(self._members), now)
         gathering = self._gathering
@@ -342,8 +417,7 @@ class Room:
     def _close_window(self, gathering: Gathering, flush: Flush, now: float) -> None:
         self._gathering = None
         self._window.flushed(now)
-        flush.update, flush.journal = gathering.close()
-        flush.publish = flush.journal
+        flush.update, flush.journal, flush.publish = gathering.close()
         flush.authors = tuple(gathering.authors)
         flush.received_at = gathering.received_at
         flush.window_ms = (now - gathering.received_at) * 1000

@@ -148,6 +148,9 @@ class Metrics:
     | `collab_bus_messages_dropped_total` | counter | messages lost before they were said, for want of room or a broken stream |
     | `collab_loop_lag_seconds` | histogram | how late the event loop ran a timer |
     | `collab_gc_pause_seconds` | histogram, generation | pauses by the garbage collector |
+    | `collab_shared_rooms` | gauge | rooms of this node that another node has spoken of lately |
+    | `collab_node_syncs_total` | counter, what | between nodes: asked, answered, spared (others had said it), resynced (store read again) |
+    | `collab_node_messages_refused_total` | counter | messages of other nodes that could not be taken |
     | `process_*`, `python_gc_*` | | memory, CPU, file descriptors and collections, from prometheus-client |
     """  # noqa: E501 - a row of a table stays a line
 
@@ -158,6 +161,13 @@ class Metrics:
         info = Info("collab_build", "Versions of the server and of Python.", registry=self.registry)
         info.info({"version": version, "python": platform.python_version()})
 
+        self.shared_rooms = self._gauge(
+            "collab_shared_rooms", "Rooms that another node has spoken of lately."
+        )
+        self._syncs = self._counter("collab_node_syncs_total", "What nodes ask of each other.", "what")
+        self.node_messages_refused = self._counter(
+            "collab_node_messages_refused_total", "Messages of other nodes that could not be taken."
+        )
         self.connections = self._gauge("collab_connections", "WebSocket connections open now.")
         self.rooms = self._gauge("collab_rooms", "Rooms open on this node now.")
         self.members = self._gauge("collab_members", "Connections that are in a room now.")
@@ -292,6 +302,10 @@ class Metrics:
     def count_view_failure(self, reason: str) -> None:
         """Count a failed request to a view worker; ``reason`` as in ``views.pool``."""
         self._view_failures.labels(reason).inc()
+
+    def count_sync(self, what: str) -> None:
+        """Count what nodes ask of each other: ``asked``, ``answered``, ``spared`` or ``resynced``."""
+        self._syncs.labels(what).inc()
 
     def render(self) -> bytes:
         """Everything in Prometheus' text format, to be sent as ``CONTENT_TYPE``."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collab_server.errors import MalformedError, TooBigError
 from collab_server.wire.lib0 import encode_var_uint
 from collab_server.ydoc.bounds import DEFAULT_BOUNDS, UNBOUNDED, Bounds
+from collab_server.ydoc.idset import EMPTY as NO_IDS
 from collab_server.ydoc.idset import IdSet, read_spans
 from collab_server.ydoc.index import Contents, read_index, write_index
 from collab_server.ydoc.inspection import HOLDS_TYPE, INSIDE, ROOT, Inspected, Section, inspect
@@ -117,8 +118,11 @@ class DocumentLog:
         """About what the document takes, encoded, and its pending structs, in bytes."""
         return self._structs_bytes + self.deletes.bytes_estimate + self._pending.bytes_total
 
-    def add(self, inspected: Inspected) -> Novelty:
+    def add(self, inspected: Inspected, *, trusted: bool = False) -> Novelty:
         """Take in an update: drop what is known, add what is complete, keep what must wait.
+
+        What is ``trusted`` was accepted once, here or on another node: bounds on size do not apply to it, and
+        what hangs too deep is left out.
 
         Raises:
             MalformedError: Shared types would hang in each other deeper than the bounds allow.
@@ -126,15 +130,21 @@ class DocumentLog:
                 After either the log is as it was before.
         """
         if not self._follows(inspected):
-            return self._integrate(inspected, trusted=False)
+            return self._integrate(inspected, trusted=trusted)
         data, sections = inspected.data, inspected.sections
         spans = fresh = inspected.spans
         if spans:
             fresh = self._fresh_deletes(spans)
         if not sections and not fresh:
             return _NOTHING_NEW
-        self._check_size(inspected)
-        self._append(sections, data)
+        if trusted:
+            try:
+                self._append(sections, data)
+            except MalformedError:
+                return self._integrate(inspected, trusted=True)
+        else:
+            self._check_size(inspected)
+            self._append(sections, data)
         if fresh:
             self._delete(fresh)
         self._encoded = None
@@ -160,12 +170,13 @@ class DocumentLog:
             encoded = self._encoded = b"".join(parts)
         return encoded
 
-    def since(self, vector: Mapping[int, int]) -> bytes:
+    def since(self, vector: Mapping[int, int], *, deletes: bool = True) -> bytes:
         """What somebody with this state vector lacks, and all deletions (yjs ``encodeStateAsUpdate``).
 
         A short struct that begins before the known clock is sent whole: clients take in what they lack of it.
+        Without ``deletes`` the deletions are left out: the other has them already.
         """
-        if not vector:
+        if not vector and deletes:
             return self.encode()
         behind = [client for client, end in self.state_vector.items() if vector.get(client, 0) < end]
         behind.sort(reverse=True)
@@ -176,7 +187,7 @@ class DocumentLog:
                 self._pieces[client].write_from(known, parts)
             else:
                 self._pieces[client].write_all(parts)
-        parts.append(self.deletes.encode())
+        parts.append(self.deletes.encode() if deletes else NO_IDS)
         return b"".join(parts)
 
     def structs_from(self, client: int, clock: int) -> Iterator[Struct]:
@@ -210,7 +221,7 @@ class DocumentLog:
         rest += [
             write_sections([(run.client, run.clock, _count(run), run.raw())], array("q")) for run in waiting
         ]
-        gained = _beyond(new, self)
+        gained = new.beyond(self)
         new.extend_trusted(rest)
         for name in self._CONTENT:
             setattr(self, name, getattr(new, name))
@@ -220,6 +231,19 @@ class DocumentLog:
         self.state_vector.clear()
         self.state_vector.update(new.state_vector)
         return gained
+
+    def beyond(self, other: DocumentLog) -> bytes | None:
+        """What this log holds and the other does not, as an update; None if there is nothing.
+
+        What waits in this log for its earlier parts is left out.
+        """
+        fresh: array[int] = array("q")
+        for span in self.deletes.subtract(other.deletes):
+            fresh.extend(span)
+        known = other.state_vector
+        if not fresh and all(end <= known.get(client, 0) for client, end in self.state_vector.items()):
+            return None
+        return self.since(known)
 
     def index(self) -> bytes:
         """An index for the base that this log was just opened with; empty if none can be made."""
@@ -459,17 +483,6 @@ class DocumentLog:
 
 def _count(run: Run) -> int:
     return sum(1 for _ in read_structs(run.data, run.at, run.until, run.clock))
-
-
-def _beyond(more: DocumentLog, than: DocumentLog) -> bytes | None:
-    """What one log holds beyond another, as an update."""
-    fresh: array[int] = array("q")
-    for span in more.deletes.subtract(than.deletes):
-        fresh.extend(span)
-    known = than.state_vector
-    if not fresh and all(end <= known.get(client, 0) for client, end in more.state_vector.items()):
-        return None
-    return more.since(known)
 
 
 def _fold(pieces: ClientPieces) -> None:
