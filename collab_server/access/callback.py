@@ -222,7 +222,7 @@ class Callback:
         expires_at_ms = None if verified is None else verified.expires_at_ms
         who = dict(answer)
         if verified is not None:
-            who = {name: verified.claims.get(name) for name in _OWN_CLAIMS} | who
+            who = {name: verified.claims[name] for name in _OWN_CLAIMS if name in verified.claims} | who
         elif (issued := time_of(answer, "iat", ClaimsError)) is not None:
             issued_at_ms = round(issued * 1000)
         if (expires := time_of(answer, "exp", ClaimsError)) is not None:

@@ -7,6 +7,7 @@ are not used; and what comes back compressed is not taken, because it could grow
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -56,6 +57,19 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
+@functools.cache
+def _public_authorities() -> ssl.SSLContext:
+    """Read once: it takes a while."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def _authorities(file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"access_ca {file} cannot be used: {error.strerror}") from error
+
+
 class Fetcher:
     """A client with bounds. ``close`` it at the end.
 
@@ -74,14 +88,8 @@ class Fetcher:
     ) -> None:
         self._timeout_s = timeout_s
         self._bytes_max = bytes_max
-        verify: bool | ssl.SSLContext = True
-        if ca_file is not None:
-            try:
-                verify = ssl.create_default_context(cafile=ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"access_ca {ca_file} cannot be used: {error.strerror}") from error
         self._client = httpx.AsyncClient(
-            verify=verify,
+            verify=_public_authorities() if ca_file is None else _authorities(ca_file),
             headers=_HEADERS,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,

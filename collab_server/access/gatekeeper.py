@@ -12,7 +12,7 @@ from typing import Final
 from collab_server.access.base import NothingRevoked, Revoked
 from collab_server.access.callback import Callback
 from collab_server.access.grants import ClaimsError, grants_of, identity_of
-from collab_server.access.identity import ANONYMOUS, Admission, Caller, Role
+from collab_server.access.identity import ANONYMOUS, Admission, Caller, Identity, Role
 from collab_server.access.tokens import Tokens, Verified
 from collab_server.errors import BusyError, NotAuthenticatedError, PeerError, RefusedError
 
@@ -113,6 +113,8 @@ class TokenGatekeeper:
             raise NotAuthenticatedError(f"the token is longer than {self._token_bytes_max} bytes")
         verified = None if self._tokens is None else await self._tokens.verify(token)
         if self._callback is not None:
+            if verified is not None:
+                _identity(verified)  # or the application's answer would be blamed for it
             admission = await self._callback.admit(token, verified, room, caller)
             if verified is None and self._revoked.is_revoked(admission.identity, room):
                 # Perhaps only the answer is older than that: the application may let in this one again.
@@ -155,12 +157,20 @@ class CountingGatekeeper:
 
 def _by_claims(verified: Verified, room: str | None) -> Admission:
     """What a genuine token grants in a room, or in all of them."""
+    identity = _identity(verified)
     try:
         grants = grants_of(verified.claims)
-        identity = identity_of(verified.claims, verified.issued_at_ms)
     except ClaimsError as error:
         raise NotAuthenticatedError(f"the token is not understood: {error}") from None
     grant = grants.everywhere() if room is None else grants.of(room)
     if grant is None or grant.role is None:
         raise RefusedError("the token does not grant access to this room")
     return Admission(identity, grant.role, grant.writable_roots, verified.expires_at_ms)
+
+
+def _identity(verified: Verified) -> Identity:
+    """Who a genuine token speaks of."""
+    try:
+        return identity_of(verified.claims, verified.issued_at_ms)
+    except ClaimsError as error:
+        raise NotAuthenticatedError(f"the token is not understood: {error}") from None
