@@ -11,6 +11,7 @@ from collab_server.api.errors import errors, install_error_handlers
 from collab_server.api.formats import Workers
 from collab_server.api.history import History, history_router
 from collab_server.api.pages import install_pages
+from collab_server.api.presence import Presence, presence_router
 from collab_server.api.revocations import Revoking, revocations_router
 from collab_server.config import Settings
 from collab_server.version import version
@@ -25,6 +26,7 @@ def public_app(
     *,
     doors: Doors,
     revoking: Revoking | None = None,
+    presence: Presence | None = None,
 ) -> FastAPI:
     """The application for the public port: documents, access, the playground, ``/openapi.json``.
 
@@ -39,6 +41,8 @@ def public_app(
         guarded.append(revocations_router(revoking, doors))
     if settings.documents_api:
         name_bytes_max = settings.room_name_bytes_max
+        if presence is not None:
+            guarded.append(presence_router(presence, name_bytes_max, doors))
         if history is not None and archives is not None:
             guarded.append(history_router(history, workers, name_bytes_max, doors))
             guarded.append(archives_router(archives, name_bytes_max, settings.archive_bytes_max, doors))
