@@ -181,7 +181,7 @@ class States:
             for member, nulls in self._private.items()
         ]
         self._private = {}
-        told = list(self._local)
+        told = [client for client in self._changed if client in self._local]
         if self._questions:
             told += [c for c in self._questions if c in self._gone and c not in self._local]
             self._questions = set()
