@@ -365,6 +365,7 @@ class Node:
             self._archives,
             doors=self._doors,
             revoking=self._revoker,
+            posting=self._lobby.courier,
         )
         await self._serve_web(
             HttpEntrance(

@@ -43,13 +43,13 @@ async def read_body(request: Request, media_types: Collection[str], bytes_max: i
     return b"".join(parts)
 
 
-async def read_json(request: Request, model: type[Model]) -> Model:
+async def read_json(request: Request, model: type[Model], bytes_max: int = _JSON_BYTES_MAX) -> Model:
     """The body as an object of this kind.
 
     Raises:
         ApiError: 422 says what is wrong with it; and as ``read_body``.
     """
-    data = await read_body(request, (JSON,), _JSON_BYTES_MAX)
+    data = await read_body(request, (JSON,), bytes_max)
     try:
         return model.model_validate_json(data)
     except ValidationError as error:

@@ -13,6 +13,7 @@ from collab_server.api.history import History, history_router
 from collab_server.api.pages import install_pages
 from collab_server.api.presence import Presence, presence_router
 from collab_server.api.revocations import Revoking, revocations_router
+from collab_server.api.stateless import Posting, stateless_router
 from collab_server.config import Settings
 from collab_server.version import version
 
@@ -27,6 +28,7 @@ def public_app(
     doors: Doors,
     revoking: Revoking | None = None,
     presence: Presence | None = None,
+    posting: Posting | None = None,
 ) -> FastAPI:
     """The application for the public port: documents, access, the playground, ``/openapi.json``.
 
@@ -46,6 +48,8 @@ def public_app(
         if history is not None and archives is not None:
             guarded.append(history_router(history, workers, name_bytes_max, doors))
             guarded.append(archives_router(archives, name_bytes_max, settings.archive_bytes_max, doors))
+        if posting is not None:
+            guarded.append(stateless_router(posting, name_bytes_max, settings.stateless_bytes_max, doors))
         # Last: a room's name is all the rest of its path.
         guarded.append(documents_router(documents, workers, name_bytes_max, doors, history))
     for router in guarded:

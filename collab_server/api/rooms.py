@@ -22,7 +22,9 @@ PREFIX = "/v1/documents"
 ROOM = PREFIX + "/{room}"
 Room = Annotated[str, Path(description="the room's name as one segment: a slash in it is written %2F")]
 
-_PART = re.compile(PREFIX + r"/[^/]+/(?:versions(?:/[^/]+(?:/changes)?)?|restore|archive|revive|presence)")
+_PART = re.compile(
+    PREFIX + r"/[^/]+/(?:versions(?:/[^/]+(?:/changes)?)?|restore|archive|revive|presence|stateless)"
+)
 
 
 class PartRoute(APIRoute):

@@ -67,6 +67,16 @@ class Courier:
             self.publish(room, letter.encode())
         return reached
 
+    def announce(
+        self, room: str, payload: str, *, user: str | None = None, session: str | None = None
+    ) -> int:
+        """Bring a message of the server's own to a room, or to one user or session in it; as ``post``."""
+        if user is not None:
+            return self.post(room, Letter(payload, Audience.USER, user))
+        if session is not None:
+            return self.post(room, Letter(payload, Audience.SESSION, session))
+        return self.post(room, Letter(payload))
+
     def receive(self, room: str, data: bytes) -> None:
         """Bring a letter from another node. Raises MalformedError."""
         self._deliver(room, Letter.decode(data), None)

@@ -146,7 +146,11 @@ class DocumentSession(Stay):
         """
         if self.is_over:
             return
-        if error.close_code is not CloseCode.SERVICE_RESTART and self._home.has_documents:
+        if self.host is not None:
+            # What ends the whole socket was among the frames that waited.
+            self.bar()
+            self._home.close(error)
+        elif error.close_code is not CloseCode.SERVICE_RESTART and self._home.has_documents:
             self._deny(error.reason)
         else:
             self.close(error)

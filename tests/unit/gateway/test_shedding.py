@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-
 from collab_server.access.load import Load, LoadSettings, Sample
 from collab_server.errors import CloseCode, PeerError
 from collab_server.gateway.connection import Connection
