@@ -222,7 +222,7 @@ class Node:
         self._shedder = Shedder(
             self._limits.load,
             self._lobby,
-            lambda lag_s: self._limits.sample(lag_s, len(self._sockets)),
+            self._limits.sample,
             metrics,
             closes_max_per_s=settings.shed_closes_max_per_s,
             clock=loop.time,

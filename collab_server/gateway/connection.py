@@ -132,6 +132,11 @@ class Connection:
             self._sent = True
             self.socket.send(frame)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has begun to close it."""
+        return self.socket is not None and not self.is_closed and self.socket.is_open
+
     def close(self, error: PeerError) -> None:
         """Close the socket with the error's code."""
         self.is_ending = True

@@ -34,13 +34,13 @@ class Shedder:
         self,
         load: Load,
         lobby: Lobby,
-        sample: Callable[[float], Sample],
+        sample: Callable[[float, int], Sample],
         metrics: Metrics,
         *,
         closes_max_per_s: int,
         clock: Callable[[], float],
     ) -> None:
-        """``sample`` is given the lag of the event loop in seconds, and tells the rest."""
+        """``sample`` is given the event loop's lag in seconds and the open connections, and adds the rest."""
         self._load = load
         self._lobby = lobby
         self._sample = sample
@@ -70,7 +70,8 @@ class Shedder:
         """Measure, and act."""
         now = self._clock()
         before = self._load.verdict.level
-        verdict = self._load.look(self._sample(lag_s), now, now - self._looked_at)
+        sample = self._sample(lag_s, len(self._open()))
+        verdict = self._load.look(sample, now, now - self._looked_at)
         self._looked_at = now
         self._metrics.load_level.set(verdict.level)
         if verdict.level is not before:
@@ -85,10 +86,16 @@ class Shedder:
         if verdict.level is Level.CLOSING:
             self._close_some(verdict)
 
+    def _open(self) -> list[Connection]:
+        """The connections that have not begun to close."""
+        return [
+            connection
+            for connection in self._lobby.connections
+            if isinstance(connection, Connection) and connection.is_open
+        ]
+
     def _close_some(self, verdict: Verdict) -> None:
-        ranks: dict[Connection, tuple[int, int]] = {
-            connection: (0, 0) for connection in self._lobby.connections if isinstance(connection, Connection)
-        }
+        ranks: dict[Connection, tuple[int, int]] = dict.fromkeys(self._open(), (0, 0))
         for session in self._lobby.sessions:
             if isinstance(session, Stay) and session.connection in ranks:
                 rank = (2, -session.connection.idle_turns) if session.member.can_write else (1, 0)

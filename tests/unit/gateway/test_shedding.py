@@ -20,6 +20,10 @@ class Client(Connection):
         self.idle_turns = idle_turns
         self.ended_with: PeerError | None = None
 
+    @property
+    def is_open(self) -> bool:
+        return self.ended_with is None
+
     def close(self, error: PeerError) -> None:
         self.ended_with = error
 
@@ -52,7 +56,7 @@ class House:
         self.shedder = Shedder(
             Load(settings),
             self.lobby,  # type: ignore[arg-type]
-            lambda _lag_s: self.sample,
+            lambda _lag_s, _connections: self.sample,
             self.metrics,
             closes_max_per_s=closes_max_per_s,
             clock=lambda: self.now,
