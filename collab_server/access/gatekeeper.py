@@ -11,7 +11,7 @@ from typing import Final
 
 from collab_server.access.base import NothingRevoked, Revoked
 from collab_server.access.callback import Callback
-from collab_server.access.grants import ClaimsError, grants_of, identity_of
+from collab_server.access.grants import EVERYTHING, ClaimsError, Grant, grants_of, identity_of
 from collab_server.access.identity import ANONYMOUS, Admission, Caller, Identity, Role
 from collab_server.access.tokens import Tokens, Verified
 from collab_server.errors import BusyError, NotAuthenticatedError, PeerError, RefusedError
@@ -32,7 +32,7 @@ class OpenGatekeeper:
     admits_anonymous = True
 
     def __init__(self, role: Role = Role.OWNER) -> None:
-        self._admission = Admission(ANONYMOUS, role)
+        self._admission = _anonymous(role)
 
     async def admit(self, token: str | None, room: str, caller: Caller) -> Admission:
         """The same for everybody."""
@@ -86,7 +86,7 @@ class TokenGatekeeper:
         self._token_bytes_max = token_bytes_max
         self._tokens = tokens
         self._callback = callback
-        self._anonymous = None if anonymous_role is None else Admission(ANONYMOUS, anonymous_role)
+        self._anonymous = None if anonymous_role is None else _anonymous(anonymous_role)
         self._revoked: Revoked = NothingRevoked() if revoked is None else revoked
 
     @property
@@ -153,6 +153,10 @@ class CountingGatekeeper:
     async def admit_everywhere(self, token: str | None, caller: Caller) -> Admission:
         """As the other one decides; not counted, because nobody enters anything."""
         return await self._inner.admit_everywhere(token, caller)
+
+
+def _anonymous(role: Role) -> Admission:
+    return Admission(ANONYMOUS, role, Grant(EVERYTHING, role).writable_roots)
 
 
 def _by_claims(verified: Verified, room: str | None) -> Admission:
