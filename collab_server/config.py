@@ -306,6 +306,18 @@ class Settings(BaseModel):
     """A node that was not heard of for this long is gone, and its users with it; at least 3 heartbeats."""
     bus_timeout_s: Seconds = 5.0
     """How long Redis may be silent before its connection is given up."""
+    anti_entropy_interval_s: Seconds = 30.0
+    """How often a room that other nodes have open too is compared with theirs."""
+    sync_answers_max_per_s: float = Field(10.0, gt=0, le=1_000, allow_inf_nan=False)
+    """Answers of one room to nodes that lack something of it; requests share them."""
+    resync_rooms_max_per_s: float = Field(200.0, gt=0, le=100_000, allow_inf_nan=False)
+    """Rooms that are read from the store again per second after messages between nodes were lost."""
+    opening_bytes_max: Size = Field(4 * MIB, ge=KIB, le=1 * GIB)
+    """Messages of other nodes that are kept for a room while it is being opened."""
+    unproven_bytes_max: Size = Field(1 * MIB, ge=KIB, le=1 * GIB)
+    """Edits of other nodes in one room that they have not stored yet; past it this node stores them too."""
+    presence_answer_ms: float = Field(300.0, ge=1, le=10_000, allow_inf_nan=False)
+    """How long other nodes may take to say who is in a room that is not open here."""
 
     # History
     checkpoint_after_s: Seconds = 300.0

@@ -16,7 +16,13 @@ from collab_server.config import PresenceIdentity, Settings
 from collab_server.gateway.sessions import Sessions
 from collab_server.gateway.settings import GatewaySettings, TransportSettings
 from collab_server.hosting.archive import ArchiveBounds
-from collab_server.hosting.settings import Ack, HistorySettings, HostingSettings, JournalSettings
+from collab_server.hosting.settings import (
+    Ack,
+    HistorySettings,
+    HostingSettings,
+    JournalSettings,
+    SharingSettings,
+)
 from collab_server.room.settings import RoomSettings
 from collab_server.telemetry.metrics import Metrics, Refusal
 from collab_server.views.pool import ViewPool
@@ -73,6 +79,18 @@ def hosting(settings: Settings) -> HostingSettings:
         store_notice_poll_ms=settings.store_notice_poll_ms,
         store_timeout_s=settings.store_timeout_s,
         failures_until_unready=settings.store_failures_until_unready,
+    )
+
+
+def sharing(settings: Settings) -> SharingSettings:
+    """The pace and the bounds of what nodes tell each other of rooms."""
+    return SharingSettings(
+        anti_entropy_interval_s=settings.anti_entropy_interval_s,
+        unproven_bytes_max=settings.unproven_bytes_max,
+        opening_bytes_max=settings.opening_bytes_max,
+        sync_answers_max_per_s=settings.sync_answers_max_per_s,
+        resync_rooms_max_per_s=settings.resync_rooms_max_per_s,
+        store_timeout_s=settings.store_timeout_s,
     )
 
 

@@ -46,9 +46,11 @@ from collab_server.hosting.documents import Documents
 from collab_server.hosting.history import History
 from collab_server.hosting.janitor import Janitor, NoticeReader, StoreWatch
 from collab_server.hosting.journal import Journal
+from collab_server.hosting.presences import Presences
 from collab_server.hosting.registry import Registry
 from collab_server.hosting.retention import Retention
 from collab_server.hosting.revoking import Revoker
+from collab_server.hosting.sharing import Sharing
 from collab_server.inspection import NodeInspection
 from collab_server.limits import Limits
 from collab_server.telemetry import logs
@@ -180,6 +182,24 @@ class Node:
         history = parts.history(settings)
         self._patient = parts.patient_pool(settings)
         self._compactor = Compactor(self._store, self._compaction, bounds, hosting, metrics, history)
+        self._presences = Presences(
+            lambda room: self._registry.get(room),  # noqa: PLW0108 - the registry is made below
+            self._bus,
+            answer_ms=settings.presence_answer_ms,
+            random=random.random,
+        )
+        self._sharing: Sharing | None = None
+        if self._bus.is_shared:
+            self._sharing = Sharing(
+                self._bus,
+                self._store,
+                self._presences,
+                parts.sharing(settings),
+                bounds,
+                metrics,
+                random=random.random,
+                store_works=lambda: self._journal.trouble is None,
+            )
         self._registry = Registry(
             self._store,
             self._journal,
@@ -189,6 +209,7 @@ class Node:
             bounds,
             metrics,
             wall_clock_ms=_wall_clock_ms,
+            neighbours=self._sharing,
         )
         self._janitor = Janitor(self._registry, self._compactor, hosting, clock=loop.time)
         self._notices = NoticeReader(self._store, self._registry, hosting)
@@ -254,6 +275,10 @@ class Node:
             metrics.loop_lag_seconds, settings.loop_lag_interval_ms / 1000, settings.gc_full_interval_s
         )
         self._documents = Documents(self._store, self._registry, self._views.run)
+        if self._sharing is not None:
+            self._sharing.on_stateless = self._lobby.courier.receive
+            self._lobby.courier.publish = self._sharing.publish_stateless
+            self._documents.on_deleted = self._sharing.publish_deleted
         self._history = History(
             self._store,
             self._registry,
@@ -344,6 +369,8 @@ class Node:
         self._spawn("retention", self._retention.run())
         self._spawn("keys", self._access.run())
         self._spawn("bus", self._bus.run())
+        if self._sharing is not None:
+            self._spawn("sharing", self._sharing.run())
         if self._counts is not None:
             self._spawn("limit sharing", self._limits.sharing(self._counts).run())
         self._spawn("lobby", self._lobby.run())
@@ -366,6 +393,7 @@ class Node:
             doors=self._doors,
             revoking=self._revoker,
             posting=self._lobby.courier,
+            presence=self._presences,
         )
         await self._serve_web(
             HttpEntrance(
@@ -406,6 +434,9 @@ class Node:
         await asyncio.gather(*(web.stop() for web in self._web))
         await self._sockets.stop()
         self._journal.close()
+        await self._presences.close()
+        if self._sharing is not None:
+            self._sharing.close()
         await self._bus.close()
         await self._end_tasks(saved=saved)
         if self._counts is not None:
@@ -490,7 +521,7 @@ class Node:
 
     async def _open_bus(self) -> None:
         try:
-            await self._bus.open(NobodyListens())
+            await self._bus.open(self._sharing or NobodyListens())
         except BusConfigError as error:
             raise ConfigError(str(error)) from error
 

@@ -21,6 +21,8 @@ class Documents:
         self._store = store
         self._registry = registry
         self._run_in_worker = run_in_worker
+        self.on_deleted: Callable[[str], None] = lambda _room: None
+        """Tells the other nodes that a document was deleted; in the store's notices they read it later."""
 
     async def list_documents(
         self, *, after: str = "", prefix: str = "", limit: int = 100
@@ -62,6 +64,8 @@ class Documents:
             deleted = await self._store.delete(room)
         except StoreError as error:
             raise _away(error) from error
+        if deleted:
+            self.on_deleted(room)
         if deleted and host is not None:
             host.end(GoneError("the document was deleted"))
         return deleted

@@ -161,13 +161,7 @@ class Metrics:
         info = Info("collab_build", "Versions of the server and of Python.", registry=self.registry)
         info.info({"version": version, "python": platform.python_version()})
 
-        self.shared_rooms = self._gauge(
-            "collab_shared_rooms", "Rooms that another node has spoken of lately."
-        )
-        self._syncs = self._counter("collab_node_syncs_total", "What nodes ask of each other.", "what")
-        self.node_messages_refused = self._counter(
-            "collab_node_messages_refused_total", "Messages of other nodes that could not be taken."
-        )
+        self._measure_sharing()
         self.connections = self._gauge("collab_connections", "WebSocket connections open now.")
         self.rooms = self._gauge("collab_rooms", "Rooms open on this node now.")
         self.members = self._gauge("collab_members", "Connections that are in a room now.")
@@ -302,6 +296,15 @@ class Metrics:
     def count_view_failure(self, reason: str) -> None:
         """Count a failed request to a view worker; ``reason`` as in ``views.pool``."""
         self._view_failures.labels(reason).inc()
+
+    def _measure_sharing(self) -> None:
+        self.shared_rooms = self._gauge(
+            "collab_shared_rooms", "Rooms that another node has spoken of lately."
+        )
+        self._syncs = self._counter("collab_node_syncs_total", "What nodes ask of each other.", "what")
+        self.node_messages_refused = self._counter(
+            "collab_node_messages_refused_total", "Messages of other nodes that could not be taken."
+        )
 
     def count_sync(self, what: str) -> None:
         """Count what nodes ask of each other: ``asked``, ``answered``, ``spared`` or ``resynced``."""
