@@ -121,6 +121,12 @@ def serve(context: click.Context, /, worker_fd: int | None, config_file: str | N
     Flags win, then the environment, then the file.
     """
     settings = _loaded(config_file, flags).settings
+    from collab_server.access.assembly import check_exposure  # noqa: PLC0415 - see below
+
+    try:
+        check_exposure(settings)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     _make_default_folder(settings)
     if worker_fd is not None:
         return _work(settings, worker_fd)

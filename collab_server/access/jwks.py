@@ -215,7 +215,8 @@ class Jwks:
         try:
             keys = parse_jwks(await self._read(), secrets_allowed=self.is_file)
         except FetchError as error:
-            if self.trouble is None:
+            # A file that cannot be read at the start keeps the server from starting, which says so.
+            if self.trouble is None and (self.is_complete or not self.is_file):
                 log.warning("keys cannot be read", source=self.name, error=str(error), kept=len(self.keys))
             self.trouble = str(error)
             self._metrics.count_key_read(done=False)
