@@ -138,6 +138,7 @@ def serve(context: click.Context, /, worker_fd: int | None, config_file: str | N
 
     if workers.is_wanted(settings):
         try:
+            workers.refuse_several(settings)
             workers.check(settings)
         except ConfigError as error:
             raise click.UsageError(str(error)) from error

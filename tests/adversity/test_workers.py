@@ -201,7 +201,7 @@ async def test_a_taken_port_is_told_before_anything_starts(supervised: Start) ->
         taken.listen()
         port = taken.getsockname()[1]
         server = ServerProcess(
-            {"workers": 2, "port": port, "bus": "redis://127.0.0.1:1", "store": "sqlite:///rooms.sqlite3"}
+            {"ports_from": port, "store": "sqlite:///rooms.sqlite3"}
         )
         try:
             server.start(wait=False)
