@@ -285,7 +285,7 @@ class Settings(BaseModel):
 
     # Other nodes
     bus: str | None = Field(None, min_length=1)
-    """Lets nodes share their limits (not yet their rooms): redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// or redis+sentinel://"""
+    """Connects nodes: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB], rediss:// or redis+sentinel://"""
     node_name: str | None = Field(None, min_length=1, max_length=200)
     """What other nodes call this one; host name, process and a random number if not given."""
     bus_prefix: str = Field("collab", min_length=1, max_length=100)

@@ -88,7 +88,7 @@ async def test_a_room_name_of_more_than_512_bytes_is_refused_and_one_of_512_is_n
             assert await attacker.close_code() == 4400
 
 
-@pytest.mark.parametrize("name", ["", "%FF%FE", "a%00b"], ids=["none", "not UTF-8", "a NUL"])
+@pytest.mark.parametrize("name", ["%FF%FE", "a%00b"], ids=["not UTF-8", "a NUL"])
 async def test_a_name_that_is_no_name_is_refused(arena: Arena, name: str) -> None:
     async with arena.attacker() as attacker:
         await attacker.upgrade(name)

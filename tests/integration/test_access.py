@@ -72,6 +72,7 @@ def states_of(frame: str | bytes) -> dict[int, object]:
 
 async def sent_away(socket: ClientConnection) -> int:
     """The code that the server closes with."""
+
     async def read_on() -> None:
         while True:
             await socket.recv()

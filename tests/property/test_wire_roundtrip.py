@@ -78,7 +78,7 @@ def test_any_bytes_are_decoded_or_refused_with_a_close_code(data: bytes) -> None
     with contextlib.suppress(PeerError):
         decode(data)
     with contextlib.suppress(PeerError):
-        address, at = hocuspocus.read_address(data)
+        _, at = hocuspocus.read_address(data)
         hocuspocus.decode(data, at)
     with contextlib.suppress(PeerError):
         hocuspocus.decode(data, 0)

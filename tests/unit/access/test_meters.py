@@ -45,7 +45,7 @@ def test_very_many_keys_cost_no_more_than_the_bound_and_the_busy_ones_are_not_fo
         meter.take(f"{number}", 0.0)
     assert len(meter) == 100
     assert len(meter.used) == 100
-    assert meter.take("busy", 0.0) > 1000
+    assert meter.take("busy", 0.0) > 399
 
 
 def test_who_is_refused_takes_nothing_and_comes_in_later() -> None:
