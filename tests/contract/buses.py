@@ -162,8 +162,8 @@ class RedisWorld:
             BusSettings(
                 replace(address, places=(("127.0.0.1", proxy.port),)),
                 self._prefix,
-                heartbeat_s=0.25,
-                node_timeout_s=1.5,
+                heartbeat_s=0.5,
+                node_timeout_s=4,
             ),
             node,
             BusMetrics(CollectorRegistry()),
