@@ -474,10 +474,11 @@ class Room:
         """Spare a lagging member its own edits in the difference that it will get."""
         if member.lag_changes == self._changes - 1:
             member.lag_changes = self._changes
-        lag = dict(lag)
+        lag, vector = dict(lag), self.log.state_vector
         for section in inspected.sections:
             if not section.gaps and section.clock <= lag.get(section.client, 0) < section.end:
-                lag[section.client] = min(section.end, self.log.state_vector[section.client])
+                # A part of the edit may wait for its earlier parts while another has come in.
+                lag[section.client] = min(section.end, vector.get(section.client, 0))
         member.lag = lag
 
     def _catch_up(self, member: Member) -> bytes | None:

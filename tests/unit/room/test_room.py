@@ -13,6 +13,7 @@ from collab_server.wire.sync import PLAIN
 from collab_server.ydoc.bounds import Bounds
 from collab_server.ydoc.log import DocumentLog
 from collab_server.ydoc.statevector import decode_state_vector
+from tests.support import yupdate
 
 NOTHING = b"\x00"
 
@@ -394,6 +395,16 @@ def test_a_slow_member_gets_one_difference_when_it_is_back(scene: Scene) -> None
     assert scene.room.resume(ben, scene.now) == (None, None)
     scene.sends(anna, writer.types("c"))
     assert scene.flush().recipients == [ben]
+
+
+def test_a_slow_member_may_send_an_edit_of_which_a_part_must_wait(scene: Scene) -> None:
+    ben = scene.joins()
+    scene.room.mark_slow(ben)
+    ready = (5, 0, [yupdate.string("ready")])
+    waits = (7, 0, [yupdate.string("waits", origin=(9, 0))])
+    assert scene.sends(ben, yupdate.update([ready, waits]))
+    assert scene.room.log.state_vector == {5: 5}
+    assert scene.room.resume(ben, scene.now) == (None, None)
 
 
 def test_a_slow_member_that_missed_nothing_gets_nothing(scene: Scene) -> None:
