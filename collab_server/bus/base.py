@@ -7,8 +7,10 @@ Nodes are Yjs peers of each other. The store is the truth, so a bus may lose thi
 - **Loss.** A message may be lost, or arrive twice. When something may have been lost between this node and
   the others, in either direction, ``on_gap`` is called for the shard, once for each such occasion, after the
   link works again: whoever listens then asks for a sync of its rooms. A node's own messages never come back
-  to it.
-- **Atomicity.** The messages of one turn of the event loop for one shard arrive together or not at all.
+  to it. Because the others may have missed this node's messages too, whoever listens also says again what
+  its members show of themselves: a node that was late may have been taken for dead.
+- **Atomicity.** The messages of one turn of the event loop for one shard (what is published without waiting in
+  between) arrive together or not at all, as long as they are fewer than 16,384.
 - **Failure.** Nothing here raises for a network's sake. ``publish`` never waits; its queue is bounded in
   bytes, and what is over the bound is lost, with ``on_gap`` to follow. A bad entry stops nobody: it is
   counted, logged once a stream, skipped, and taken for a gap of its shard. ``trouble`` says what is wrong
@@ -42,7 +44,7 @@ class BusKind(IntEnum):
     PRESENCE_REQUEST = 6
     """The sender wants to know who is here."""
     CONTROL = 7
-    """To nodes, not to a room; the room is empty."""
+    """To nodes, not to a room; the room is empty, and who wants to hear it watches the shard of that name."""
     STORED = 8
     """How far the sender's edits of this room are in the store."""
     PRESENCE_ANSWER = 9
@@ -91,7 +93,11 @@ class BusListener(Protocol):
         ...
 
     def on_node_gone(self, node: NodeId) -> None:
-        """A node said goodbye, was not heard of for the heartbeat's time, or lives a new life now."""
+        """A node said goodbye, was not heard of for the heartbeat's time, or lives a new life now.
+
+        Everything that it said and that will be heard was heard before. A node that was only late may come
+        back with the same identity: then its messages arrive again, and it has a gap of its own to heal.
+        """
         ...
 
 
@@ -139,7 +145,11 @@ class Bus(Protocol):
         ...
 
     def watch(self, shard: int) -> None:
-        """Begin to listen to a shard, from now on. Counted: the same number of ``unwatch`` ends it."""
+        """Begin to listen to a shard, from now on. Counted: the same number of ``unwatch`` ends it.
+
+        What others say just now may still be missed, but never what answers to something that is published
+        after this call: ask for what you lack after you have begun to listen.
+        """
         ...
 
     def unwatch(self, shard: int) -> None:

@@ -18,6 +18,9 @@ from typing import cast
 
 import hiredis
 
+_RATE_MIN_BYTES_PER_S = 256 * 1024
+"""A connection that is slower than this may be taken for dead while much is sent."""
+
 
 class LinkError(Exception):
     """The connection cannot be had, or was lost, or has gone silent. One line, without secrets."""
@@ -62,18 +65,21 @@ class Link(asyncio.Protocol):
     async def call(self, commands: Sequence[bytes], quiet_max_s: float) -> list[Reply]:
         """Send a pipeline of commands made by ``command``, and wait for all answers.
 
-        The link is given up when nothing moves on it, in either direction, for ``quiet_max_s``.
+        The link is given up when nothing moves on it, in either direction, for ``quiet_max_s``; for longer,
+        if much was sent, because what the kernel has taken moves unseen.
 
         Raises:
             LinkError: The connection was lost; nobody knows which of the commands were carried out.
         """
         if self._lost is not None or self._transport is None:
             raise LinkError(str(self._lost or "not connected"))
+        data = b"".join(commands) if len(commands) > 1 else commands[0]
+        quiet_max_s += len(data) / _RATE_MIN_BYTES_PER_S
         call = _Call(len(commands), self._loop.create_future(), [], quiet_max_s)
         if not self._calls:
             self._moved_at = self._loop.time()
         self._calls.append(call)
-        self._transport.write(b"".join(commands) if len(commands) > 1 else commands[0])
+        self._transport.write(data)
         if self._watchdog is None:
             self._watchdog = self._loop.call_later(quiet_max_s, self._look)
         return await call.answered
@@ -141,7 +147,7 @@ class Link(asyncio.Protocol):
         quiet_max_s = self._calls[0].quiet_max_s
         left_s = self._moved_at + quiet_max_s - now
         if left_s <= 0:
-            self.abort(f"no answer for {quiet_max_s:g} s")
+            self.abort(f"no answer for {quiet_max_s:.3g} s")
             return
         # While much is unsent, look more often: only a look sees that it becomes less.
         self._watchdog = self._loop.call_later(min(left_s, 1.0) if unsent else left_s, self._look)

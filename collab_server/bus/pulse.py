@@ -187,8 +187,12 @@ class Pulse:
             for shard, (seq, place) in tails.items()
             if (reading := state.readings.get(shard)) is not None and reading.misses(node, seq, place)
         }
-        for shard in sorted(missed):
-            state.tell_gap(shard)
+        for shard in missed:
+            # It may be that the stream was made anew, with places before the one that we wait behind.
+            state.readings[shard].suspend(resumes=True)
+            state.readings[shard].is_gap_owed = True
+            state.outbox.mark(shard)
+            state.wake.set()
 
     async def _tidy(self, link: Link) -> None:
         state, settings = self._state, self._state.settings

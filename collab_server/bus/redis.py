@@ -65,7 +65,6 @@ class RedisBus:
         keys = Keys.of(settings.prefix, node, settings.shards_count)
         peers = Peers(node, settings.node_timeout_s)
         self._state = BusState(node, settings, keys, outbox, peers, meter, clock, random)
-        self._wake = asyncio.Event()
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()
         self._is_running = False
@@ -160,7 +159,7 @@ class RedisBus:
             return
         self._state.is_closing = True
         self._closing.set()
-        self._wake.set()
+        self._state.wake.set()
         if self._is_running:
             try:
                 async with asyncio.timeout(CLOSE_S):
@@ -184,7 +183,7 @@ class RedisBus:
         # What is said there now is lost, so whoever watches must ask again later.
         reading.is_gap_owed = shard in state.outbox.lost
         state.outbox.mark(shard)
-        self._wake.set()
+        self._state.wake.set()
 
     def unwatch(self, shard: int) -> None:
         """Stop to listen, when nobody else watches it."""
@@ -225,7 +224,7 @@ class RedisBus:
     def _end_turn(self) -> None:
         self._has_turn = False
         self._state.outbox.next_turn()
-        self._wake.set()
+        self._state.wake.set()
 
     def _on_lost(self, shard: int) -> None:
         self._state.owe_gap(shard)
@@ -260,7 +259,7 @@ class RedisBus:
             await pulse.begin(writing)
             self._begin_again()
             backoff.reset()
-            writer, reader = Writer(state, self._wake), Reader(state)
+            writer, reader = Writer(state), Reader(state)
             await _until_first(writer.run(writing), reader.run(reading), pulse.run(writing))
         finally:
             for link in links:

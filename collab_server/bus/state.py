@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -102,6 +103,8 @@ class BusState:
     meter: BusMeter
     clock: Callable[[], float]
     random: Callable[[], float]
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set to give the writer something to do."""
     readings: dict[int, Reading] = field(default_factory=dict)
     teller: Teller | None = None
     control_position: StreamId = START

@@ -27,10 +27,8 @@ _LOST_RETRY_S = 0.1
 class Writer:
     """The writing half of a session."""
 
-    def __init__(self, state: BusState, wake: asyncio.Event) -> None:
+    def __init__(self, state: BusState) -> None:
         self._state = state
-        self._wake = wake
-        """Set by whoever gives the writer something to do."""
         entries_max = state.settings.stream_entries_max_approx
         self._beginnings = [stream_command(key, entries_max) for key in state.keys.streams]
         self._wake_command = command("XADD", state.keys.own_wake, "MAXLEN", 1, "*", "e", "")
@@ -59,14 +57,14 @@ class Writer:
         state = self._state
         if not state.outbox.is_empty or state.is_wake_wanted or state.is_closing:
             return
-        self._wake.clear()
+        state.wake.clear()
         if not state.outbox.lost:
-            await self._wake.wait()
+            await state.wake.wait()
             return
         pause_s = max(0.001, self._lost_until - state.clock())
         try:
             async with asyncio.timeout(pause_s):
-                await self._wake.wait()
+                await state.wake.wait()
         except TimeoutError:
             return
 

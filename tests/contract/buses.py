@@ -12,16 +12,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
-
-from prometheus_client import CollectorRegistry
+from typing import Any, Protocol
 
 from collab_server.bus.base import Bus, BusKind, BusMessage, NodeId
 from collab_server.bus.memory import MemoryBus, MemoryHub
 from collab_server.bus.redis import RedisBus
 from collab_server.bus.settings import BusSettings
 from collab_server.bus.urls import parse_bus_url
-from collab_server.telemetry.busmetrics import BusMetrics
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.valkey import Valkey, fresh_prefix, remove_keys, shared_valkey
 
@@ -143,33 +140,73 @@ async def memory_world() -> AsyncIterator[World]:
     yield MemoryWorld()
 
 
+@dataclass
+class CountingMeter:
+    """Counts as the metrics do, and can be asked."""
+
+    entries_sent: int = 0
+    messages_sent: int = 0
+    messages_received: int = 0
+    messages_dropped: int = 0
+    gaps: int = 0
+    bad_entries: int = 0
+    links_lost: int = 0
+
+    def sent(self, entries: int, messages: int, bytes_count: int, seconds: float) -> None:
+        self.entries_sent += entries
+        self.messages_sent += messages
+
+    def received(self, messages: int, bytes_count: int, delay_s: float) -> None:
+        self.messages_received += messages
+
+    def dropped(self, messages: int) -> None:
+        self.messages_dropped += messages
+
+    def gap(self) -> None:
+        self.gaps += 1
+
+    def bad_entry(self) -> None:
+        self.bad_entries += 1
+
+    def lost_link(self) -> None:
+        self.links_lost += 1
+
+
 class RedisWorld:
     """Nodes of a Redis, each behind a proxy of its own. Time goes faster: a dead node is soon gone."""
 
-    def __init__(self, server: Valkey, prefix: str, proxies: Sequence[TcpProxy]) -> None:
+    def __init__(self, server: Valkey, prefix: str, proxies: Sequence[TcpProxy], **changes: Any) -> None:
+        """``changes`` are settings of the bus."""
+        self.prefix = prefix
+        self.changes = changes
+        self.meters: dict[NodeId, CountingMeter] = {}
         self._url = server.url
-        self._prefix = prefix
         self._free = list(proxies)
         self._proxies: dict[NodeId, TcpProxy] = {}
         self._lives = itertools.count(1)
         self._random = random.Random(1)
 
-    def bus(self, name: str) -> Bus:
+    def bus(self, name: str) -> RedisBus:
         node = NodeId(name, next(self._lives))
         self._proxies[node] = proxy = self._free.pop()
-        address = parse_bus_url(self._url)
+        address = replace(parse_bus_url(self._url), places=(("127.0.0.1", proxy.port),))
+        settings = BusSettings(address, self.prefix, heartbeat_s=0.5, node_timeout_s=4.0)
+        self.meters[node] = meter = CountingMeter()
         return RedisBus(
-            BusSettings(
-                replace(address, places=(("127.0.0.1", proxy.port),)),
-                self._prefix,
-                heartbeat_s=0.5,
-                node_timeout_s=4,
-            ),
+            replace(settings, **self.changes),
             node,
-            BusMetrics(CollectorRegistry()),
+            meter,
             clock=asyncio.get_running_loop().time,
             random=self._random.random,
         )
+
+    def proxy(self, speaker: Speaker) -> TcpProxy:
+        """What stands between a node and the server."""
+        return self._proxies[speaker.bus.node]
+
+    def meter(self, speaker: Speaker) -> CountingMeter:
+        """What a node has counted."""
+        return self.meters[speaker.bus.node]
 
     async def kill(self, speaker: Speaker) -> None:
         await self.cut(speaker)
@@ -185,12 +222,14 @@ class RedisWorld:
 
 
 @asynccontextmanager
-async def redis_world() -> AsyncIterator[World]:
-    server, prefix = shared_valkey(), fresh_prefix()
+async def redis_world(server: Valkey | None = None, **changes: Any) -> AsyncIterator[RedisWorld]:
+    server = server or shared_valkey()
+    prefix = fresh_prefix()
     async with AsyncExitStack() as exits:
         proxies = [await exits.enter_async_context(TcpProxy(server.port).serve()) for _ in range(12)]
-        yield RedisWorld(server, prefix, proxies)
-    await remove_keys(server, prefix)
+        yield RedisWorld(server, prefix, proxies, **changes)
+    if not server.is_private:
+        await remove_keys(server, prefix)
 
 
 WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {
