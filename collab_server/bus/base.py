@@ -7,10 +7,10 @@ Nodes are Yjs peers of each other. The store is the truth, so a bus may lose thi
 - **Loss.** A message may be lost, or arrive twice. When something may have been lost between this node and
   the others, in either direction, ``on_gap`` is called for the shard, once for each such occasion, after the
   link works again: whoever listens then asks for a sync of its rooms. A node's own messages never come back
-  to it. Because the others may have missed this node's messages too, whoever listens also says again what
-  its members show of themselves: a node that was late may have been taken for dead.
-- **Atomicity.** The messages of one turn of the event loop for one shard (what is published without waiting in
-  between) arrive together or not at all, as long as they are fewer than 16,384.
+  to it. The others may have missed this node's messages too, so whoever listens also says again what its
+  members show of themselves: a node that was late may have been taken for dead.
+- **Atomicity.** The messages of one turn of the event loop for one shard (what is published without waiting
+  in between) arrive together or not at all, as long as they are fewer than 16,384.
 - **Failure.** Nothing here raises for a network's sake. ``publish`` never waits; its queue is bounded in
   bytes, and what is over the bound is lost, with ``on_gap`` to follow. A bad entry stops nobody: it is
   counted, logged once a stream, skipped, and taken for a gap of its shard. ``trouble`` says what is wrong
