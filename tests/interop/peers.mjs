@@ -7,12 +7,14 @@ import * as Y from 'yjs'
 import { WebSocket } from 'ws'
 import { WebsocketProvider as Provider3 } from 'y-websocket'
 import { WebsocketProvider as Provider2 } from 'y-websocket2'
+import { openDocument, openSocket } from './hocuspocus.mjs'
 import * as random from './random_edits.mjs'
 
 process.setMaxListeners(0)
 
 const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor
 const peers = new Map()
+const sockets = new Map()
 
 const peerOf = id => {
   const peer = peers.get(id)
@@ -77,6 +79,22 @@ const commands = {
     peer.provider.on('status', ({ status }) => peer.statuses.push(status))
     peers.set(id, peer)
     if (options.connect ?? true) peer.provider.connect()
+  },
+
+  openSocket ({ id, url, version }) {
+    if (sockets.has(id)) throw new Error(`socket ${id} is open already`)
+    sockets.set(id, openSocket(url, version))
+  },
+
+  openDocument ({ id, socket, room, client, options }) {
+    if (peers.has(id)) throw new Error(`peer ${id} is open already`)
+    if (!sockets.has(socket)) throw new Error(`no socket ${socket}`)
+    peers.set(id, openDocument(sockets.get(socket), room, client, options))
+  },
+
+  closeSocket ({ id }) {
+    sockets.get(id).socket.destroy()
+    sockets.delete(id)
   },
 
   async synced ({ ids, seconds }) {

@@ -132,6 +132,26 @@ class Peers:
         )
         return str(guid)
 
+    async def open_socket(self, socket: str, *, version: int, url: str | None = None) -> str:
+        """A socket of the Hocuspocus provider of this major version; returns its name."""
+        await self._call("openSocket", id=socket, version=version, url=url or self.url)
+        return socket
+
+    async def open_document(
+        self, peer: str, socket: str, room: str, *, client: int | None = None, **options: Any
+    ) -> str:
+        """A new document and its Hocuspocus provider on a socket; returns the peer's name.
+
+        Options: ``token``, ``sessionAwareness``. ``memory`` of such a peer holds ``token`` (what it answers
+        when it is asked), ``asked`` (how often it was), ``scopes``, ``denied``, ``closed`` and ``stateless``.
+        """
+        await self._call("openDocument", id=peer, socket=socket, room=room, client=client, options=options)
+        return peer
+
+    async def close_socket(self, socket: str) -> None:
+        """Destroy a socket for good."""
+        await self._call("closeSocket", id=socket)
+
     async def synced(self, *peers: str, seconds: float = 15) -> None:
         """Wait until each of the peers is synced."""
         await self._call("synced", seconds, ids=peers)

@@ -631,3 +631,42 @@ async def test_who_writes_and_hangs_up_before_the_document_is_open_has_its_edit_
         await home.journal.settle()
         assert await stored_text(home.store, "trip") == "bye"
         assert not len(here.sessions)
+
+
+async def test_who_tells_no_version_hears_only_what_the_oldest_providers_know() -> None:
+    """``hocuspocus_dart`` is a port of version 2.12, which throws at the rest: 4, 7, 9 and 10."""
+    known = {
+        "welcome",
+        "denied",
+        "token wanted",
+        "step1",
+        "step2",
+        "update",
+        "awareness",
+        "status",
+        "stateless",
+    }
+    async with (
+        house() as home,
+        place(home, admits_anonymous=True, short=admission("ann", until_ms=1_010_000)) as here,
+    ):
+        dart, other = here.connect("/?colour=red"), here.connect()
+        dart.say(mux.step1("trip"), mux.awareness("trip", (7, 1, {"name": "Dart"})))
+        await dart.heard("trip", "step1")
+        dart.connection.on_text("dart ignores text, and so do we")
+        dart.say(mux.step2("trip", EMPTY), mux.update("trip", Writer().write("from dart")))
+        await dart.heard("trip", "status", 2)
+        other.say(mux.auth("trip"), mux.step1("trip"), mux.update("trip", Writer(2).write("hi")))
+        other.say(mux.stateless("trip", "hi"))
+        await dart.heard("trip", "update")
+        await dart.heard("trip", "stateless")
+        dart.say(mux.auth("with a token", "short"))
+        await dart.heard("with a token", "welcome")
+        for here.now_ms in (1_005_000, 1_010_000):
+            here.sessions.tick()
+        await home.documents.delete("trip")
+        await dart.heard("trip", "denied")
+        for _ in range(2):
+            dart.connection.keep_alive()
+        assert {one.kind for one in dart.told} == known
+        assert not dart.closed
