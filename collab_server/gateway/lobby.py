@@ -109,6 +109,11 @@ class Lobby:
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
+    @property
+    def is_bringing_in(self) -> bool:
+        """Whether anybody is on the way into a room, or has a token judged."""
+        return bool(self._tasks)
+
     async def run(self) -> None:
         """Close those who say nothing, end what has run out, keep the others connected. Until cancelled.
 

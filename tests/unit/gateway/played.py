@@ -68,10 +68,14 @@ class PlayedSocket:
         self.frames: list[bytes] = []
         self.closed: list[tuple[int, str]] = []
         self.is_paused = False
+        self.fills_at: int | None = None
+        """After how many frames it is full, as from inside ``send``."""
 
     def send(self, frame: Frame) -> None:
         if not self.closed:
             self.frames.append(frame.data)
+            if len(self.frames) == self.fills_at:
+                self.connection.on_full()
 
     def close(self, code: int, reason: str) -> None:
         assert len(reason.encode()) <= 123

@@ -302,7 +302,7 @@ async def test_a_revoked_session_ends_also_while_its_room_is_being_opened() -> N
         await until(lambda: home.registry.get("trip"))
         host = home.registry.get("trip")
         assert host is not None
-        await until(lambda: not host.pins)
+        await until(lambda: not here.lobby.is_bringing_in)
         assert not host.peers
         host.flush()
         await home.journal.settle()
@@ -625,7 +625,7 @@ async def test_who_writes_and_hangs_up_before_the_document_is_open_has_its_edit_
         await until(lambda: home.registry.get("trip"))
         host = home.registry.get("trip")
         assert host is not None
-        await until(lambda: not host.pins)
+        await until(lambda: not here.lobby.is_bringing_in)
         assert not host.peers
         host.flush()
         await home.journal.settle()
@@ -670,3 +670,41 @@ async def test_who_tells_no_version_hears_only_what_the_oldest_providers_know() 
             dart.connection.keep_alive()
         assert {one.kind for one in dart.told} == known
         assert not dart.closed
+
+
+@pytest.mark.parametrize("admits_anonymous", [False, True])
+async def test_what_a_client_says_of_a_document_it_was_denied_waits_for_nothing(
+    admits_anonymous: bool,
+) -> None:
+    settings = GatewaySettings(unauthenticated_messages_max=20)
+    async with (
+        house() as home,
+        place(home, settings, admits_anonymous=admits_anonymous, ann=admission("ann")) as here,
+    ):
+        socket = here.connect()
+        socket.say(mux.auth("good", "ann"), mux.auth("bad", "wrong"))
+        await socket.heard("good", "welcome")
+        await socket.heard("bad", "denied")
+        socket.say(*(mux.awareness("bad", (1, clock, {})) for clock in range(100)))
+        socket.say(mux.update("good", Writer().write("x")))
+        await socket.heard("good", "status")
+        assert socket.kinds("bad") == ["denied"]
+        assert not socket.closed
+
+
+async def test_documents_wait_for_their_turn_when_the_socket_fills_again_as_it_drains() -> None:
+    async with house() as home, place(home, ann=admission("ann")) as here:
+        slow, writer = here.connect(), here.connect()
+        for socket in (slow, writer):
+            for address in "ab":
+                socket.say(mux.auth(address, "ann"), mux.step1(address))
+                await socket.heard(address, "step1")
+        slow.connection.on_full()
+        for address in "ab":
+            writer.say(mux.update(address, Writer().write("x")))
+            await writer.heard(address, "status")
+        slow.fills_at = len(slow.frames) + 1
+        slow.connection.on_drained()
+        assert ("update" in slow.kinds("a"), "update" in slow.kinds("b")) == (True, False)
+        slow.connection.on_drained()
+        assert "update" in slow.kinds("b")

@@ -84,7 +84,7 @@ async def test_who_writes_and_leaves_before_the_room_is_open_has_its_edit_saved(
         await until(lambda: home.registry.get("room"))
         host = home.registry.get("room")
         assert host is not None
-        await until(lambda: not host.pins)
+        await until(lambda: not gateway.is_bringing_in)
         assert not host.peers
         host.flush()
         await home.journal.settle()
@@ -99,7 +99,7 @@ async def test_who_sends_nonsense_and_leaves_before_the_room_is_open_leaves_noth
         await until(lambda: home.registry.get("room"))
         host = home.registry.get("room")
         assert host is not None
-        await until(lambda: not host.pins)
+        await until(lambda: not gateway.is_bringing_in)
         assert not host.peers
         assert not host.room.members_count
 
