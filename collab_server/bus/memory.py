@@ -175,11 +175,15 @@ class MemoryBus:
         if self._teller is not None:
             self._teller.gone(node)
 
+    def hear_gap(self, shard: int) -> None:
+        """Something may have been lost in a shard."""
+        if self._teller is not None and self._watched[shard]:
+            self._teller.gap(shard)
+
     def hear_gaps(self) -> None:
         """Something may have been lost in every shard."""
-        if self._teller is not None:
-            for shard in sorted(self._watched):
-                self._teller.gap(shard)
+        for shard in sorted(self._watched):
+            self.hear_gap(shard)
 
     def forget(self) -> None:
         """Say and hear nothing any more."""

@@ -19,6 +19,7 @@ from collab_server.bus.memory import MemoryBus, MemoryHub
 from collab_server.bus.redis import RedisBus
 from collab_server.bus.settings import BusSettings
 from collab_server.bus.urls import parse_bus_url
+from tests.sim.bus import SimHub, Weather
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.valkey import Valkey, fresh_prefix, remove_keys, shared_valkey
 
@@ -172,6 +173,18 @@ class CountingMeter:
         self.links_lost += 1
 
 
+class SimWorld(MemoryWorld):
+    """Nodes of the simulation, in fair weather."""
+
+    def __init__(self) -> None:
+        self._hub = SimHub(random.Random(1), Weather(node_timeout_s=0.2), shards_count=32)
+
+
+@asynccontextmanager
+async def sim_world() -> AsyncIterator[World]:
+    yield SimWorld()
+
+
 class RedisWorld:
     """Nodes of a Redis, each behind a proxy of its own. Time goes faster: a dead node is soon gone."""
 
@@ -234,6 +247,7 @@ async def redis_world(server: Valkey | None = None, **changes: Any) -> AsyncIter
 
 WORLDS: dict[str, Callable[[], AbstractAsyncContextManager[World]]] = {
     "memory": memory_world,
+    "sim": sim_world,
     "redis": redis_world,
 }
 """Every bus that is held to the contract."""
