@@ -111,10 +111,10 @@ def _commands(context: click.Context) -> None:
 
 
 @_commands.command(short_help="Run the server.")
-@click.option("--worker-fd", type=int, hidden=True)
+@click.option("--supervisor-fd", type=int, hidden=True)
 @_with_settings
 @click.pass_context
-def serve(context: click.Context, /, worker_fd: int | None, config_file: str | None, **flags: Any) -> int:
+def serve(context: click.Context, /, supervisor_fd: int | None, config_file: str | None, **flags: Any) -> int:
     """Run the server until Ctrl-C or SIGTERM.
 
     Every setting is a flag here, a key of the TOML file, and a variable COLLAB_<KEY> of the environment.
@@ -128,8 +128,8 @@ def serve(context: click.Context, /, worker_fd: int | None, config_file: str | N
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     _make_default_folder(settings)
-    if worker_fd is not None:
-        return _work(settings, worker_fd)
+    if supervisor_fd is not None:
+        return _work(settings, supervisor_fd)
     from collab_server import workers  # noqa: PLC0415 - the other commands start in a tenth of the time
 
     def welcome(addresses: Sequence[Addresses]) -> None:
@@ -148,15 +148,15 @@ def serve(context: click.Context, /, worker_fd: int | None, config_file: str | N
     return run(settings, lambda addresses: welcome([addresses]))
 
 
-def _work(settings: Settings, worker_fd: int) -> int:
+def _work(settings: Settings, supervisor_fd: int) -> int:
     """Be a worker of a supervisor, which talks through this file."""
     from collab_server.server import run  # noqa: PLC0415 - see serve
     from collab_server.workerlink import Place  # noqa: PLC0415 - the same
 
     try:
-        place = Place.take(worker_fd)
+        place = Place.take(supervisor_fd)
     except (OSError, ValueError, KeyError) as error:
-        raise click.UsageError("--worker-fd is for workers, which the server starts by itself") from error
+        raise click.UsageError("--supervisor-fd is for workers, which the server starts by itself") from error
     return run(settings, place.say_started, place)
 
 
@@ -182,6 +182,8 @@ def _welcome(workers: Sequence[Addresses], settings: Settings) -> str:
     rows.append(("  Operations", f"{first.ops_url}/health  /ready  /metrics"))
     rows += [("", worker.ops_url) for worker in workers[1:]]
     rows.append(("  Store", masked_url(settings.store)))
+    if settings.bus is not None:
+        rows.append(("  Bus", masked_url(settings.bus)))
     if len(workers) > 1:
         rows.append(("  Workers", str(len(workers))))
     return f"""

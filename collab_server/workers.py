@@ -117,7 +117,8 @@ def _range(ports: Sequence[int]) -> str:
 def run(settings: Settings, command: Sequence[str], on_started: Callable[[Sequence[Addresses]], None]) -> int:
     """Serve with workers until SIGTERM or SIGINT; returns the exit code.
 
-    ``command`` starts one worker; ``--worker-fd N`` is added to it. Raises ConfigError when a port is taken.
+    ``command`` starts one worker; ``--supervisor-fd N`` is added to it.
+    Raises ConfigError when a port is taken.
     """
     check(settings)
     logs.set_up(settings.log_format, settings.log_level)
@@ -318,7 +319,7 @@ class Supervisor:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                "--worker-fd",
+                "--supervisor-fd",
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), slot.public.fileno(), slot.operations.fileno()),

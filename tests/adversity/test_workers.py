@@ -22,7 +22,9 @@ Start = Callable[..., ServerProcess]
 
 def worker_of(server: ServerProcess) -> psutil.Process:
     """The newest worker of a supervisor that has one place."""
-    workers = [child for child in psutil.Process(server.pid).children() if "--worker-fd" in child.cmdline()]
+    workers = [
+        child for child in psutil.Process(server.pid).children() if "--supervisor-fd" in child.cmdline()
+    ]
     return max(workers, key=lambda worker: worker.create_time())
 
 

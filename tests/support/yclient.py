@@ -61,6 +61,10 @@ class YClient:
         if not self._synced:
             raise AssertionError(f"closed before it was synced: {self.close_code}")
 
+    def move(self, url: str) -> None:
+        """Connect to another server next time, with what this client holds."""
+        self._address = f"{url}/{self.room}"
+
     async def close(self) -> None:
         """Say goodbye."""
         assert self._socket
