@@ -138,7 +138,6 @@ def serve(context: click.Context, /, supervisor_fd: int | None, config_file: str
 
     if workers.is_wanted(settings):
         try:
-            workers.refuse_several(settings)
             workers.check(settings)
         except ConfigError as error:
             raise click.UsageError(str(error)) from error

@@ -115,7 +115,7 @@ class Settings(BaseModel):
     ops_port: Port = 4001
     """Operations port; 0 takes any free one. Worker N, counted from 0, has the N-th port after it."""
     workers: int = Field(1, ge=1, le=64)
-    """Processes that serve; only 1 for now, because processes cannot share their rooms yet."""
+    """Processes that serve, all on the one port; more than one share rooms through bus and store."""
     ports_from: Port | None = None
     """Gives each worker a public port of its own, from this one upwards, in place of port."""
     accept_backlog_max: int = Field(2048, ge=1, le=65_535)

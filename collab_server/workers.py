@@ -55,15 +55,6 @@ def is_wanted(settings: Settings) -> bool:
     return settings.workers > 1 or settings.ports_from is not None
 
 
-def refuse_several(settings: Settings) -> None:
-    """Refuse more than one worker until rooms are shared over the bus. Raises ConfigError."""
-    if settings.workers > 1:
-        raise ConfigError(
-            f"workers is {settings.workers}, but processes cannot share their rooms yet: "
-            "two people in one room could miss each other's edits; use 1"
-        )
-
-
 def check(settings: Settings) -> None:
     """Refuse what cannot work. Raises ConfigError."""
     if settings.workers > 1:

@@ -202,7 +202,9 @@ async def test_a_taken_port_is_told_before_anything_starts(supervised: Start) ->
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        server = ServerProcess({"ports_from": port, "store": "sqlite:///rooms.sqlite3"})
+        server = ServerProcess(
+            {"workers": 2, "port": port, "bus": "redis://127.0.0.1:1", "store": "sqlite:///rooms.sqlite3"}
+        )
         try:
             server.start(wait=False)
             assert await asyncio.to_thread(server.wait_exit) == 1
