@@ -148,7 +148,8 @@ class SimClient:
 
     def connect(self, node: SimNode) -> None:
         link = self.link = Link(self, node, self._random)
-        link.say(lambda host, state=self.doc.get_state(): host.receive_step1(link, state))  # type: ignore[misc]
+        state = self.doc.get_state()
+        link.say(lambda host: host.receive_step1(link, state))
         for other in [other for other in self.states if other != self.id]:
             del self.states[other]  # as the provider does when a connection ends
         self._tell([self.id])
@@ -181,7 +182,7 @@ class SimClient:
         match sync.decode(frame):
             case sync.SyncStep1(vector):
                 answer = self.doc.get_update(vector)
-                link.say(lambda host: _ignore(host.receive_update(link, answer, is_answer=True)))
+                link.say(lambda host: host.receive_update(link, answer, is_answer=True))
                 link.has_answered = True
                 self.ask()
             case sync.SyncStep2(update) | sync.Update(update):
@@ -215,7 +216,7 @@ class SimClient:
                 case 5 if len(self.list):
                     del self.list[random.randrange(len(self.list))]
                 case 6 if len(self.map):
-                    del self.map[sorted(self.map.keys())[0]]
+                    del self.map[min(self.map.keys())]
                 case _:
                     self.map[f"k{random.randrange(3)}"] = random.randrange(99)
 
@@ -231,7 +232,7 @@ class SimClient:
         if self._applying or link is None:
             return
         update = event.update
-        link.say(lambda host: _ignore(host.receive_update(link, update)))
+        link.say(lambda host: host.receive_update(link, update))
 
     # -- presence
 
@@ -280,7 +281,3 @@ class SimClient:
         entries = [AwarenessEntry(c, self.clocks[c], self.states.get(c)) for c in clients]
         payload = encode_awareness(entries)
         link.say(lambda host: host.receive_awareness(link, payload))
-
-
-def _ignore(_value: object) -> None:
-    return None

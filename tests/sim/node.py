@@ -47,7 +47,11 @@ class SimNode:
             random=random.random,
         )
         self.compactor = Compactor(self.store, InPlace(), DEFAULT_BOUNDS, HOSTING, metrics)
-        self.presences = Presences(lambda room: self.registry.get(room), self.bus, random=random.random)
+        self.presences = Presences(
+            lambda room: self.registry.get(room),  # noqa: PLW0108 - it is made below
+            self.bus,
+            random=random.random,
+        )
         self.sharing = Sharing(
             self.bus,
             self.store,

@@ -10,7 +10,7 @@ import pytest
 from tests.sim.world import Told, simulate
 
 CHUNKS = 10
-SEEDS = int(os.environ.get("COLLAB_TEST_SEEDS", "500"))
+SEEDS = int(os.environ.get("COLLAB_TEST_SEEDS", "2000"))
 """All chunks together. By hand: ``python -m tests.sim --seeds 5000 --from 1000``."""
 
 

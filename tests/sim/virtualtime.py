@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps: nothing waits for real, and what happens is decided by the program alone."""
+"""An event loop whose clock jumps: nothing waits for real, and the program alone decides what happens."""
 
 from __future__ import annotations
 

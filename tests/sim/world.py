@@ -1,4 +1,4 @@
-"""A world with a seed: nodes, clients, a store and a bus, trouble for a minute, then quiet, then judgement."""
+"""A world with a seed: nodes, clients, a store and a bus; trouble for a minute, quiet, judgement."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class World:
 
     # -- what happens
 
-    async def _happen(self) -> None:
+    async def _happen(self) -> None:  # noqa: C901 - one case for each thing that may happen
         random, client = self.random, self.random.choice(self.clients)
         match random.choices(
             (

@@ -56,6 +56,8 @@ class Roamer:
         """Attempts to connect in a row that have failed, until now."""
         self.rejections_max = 0
         self.writes = True
+        self.length = 0
+        """Of the next marks, in bytes, at least."""
         self._number = 0
 
     async def work(self) -> None:
@@ -81,7 +83,7 @@ class Roamer:
         await client.announce({"user": {"name": self.name}})
         while client.connected:
             if self.writes:
-                mark = f"[{self.name}.{self._number}]"
+                mark = f"[{self.name}.{self._number}]".ljust(self.length, ".")
                 self._number += 1
                 await client.write(mark)
                 await client.saved(_SAVED_LIMIT_S)
@@ -109,6 +111,14 @@ class Crowd:
             ]
         )
 
+    async def write_at_length(self, mark_bytes: int) -> None:
+        """Have each client write two marks of this size, and small ones again after them."""
+        for roamer in self.roamers:
+            roamer.length = mark_bytes
+        await self.write_on()
+        for roamer in self.roamers:
+            roamer.length = 0
+
     async def converges(self, since: str) -> None:
         """Stop writing; wait until all replicas are equal, lack nothing acknowledged, and show no ghost."""
         started_at = time.monotonic()
@@ -119,6 +129,28 @@ class Crowd:
         await self._until(self._ghosts)
         for roamer in self.roamers:
             roamer.writes = True
+
+    @contextlib.asynccontextmanager
+    async def visited(self, url: str) -> AsyncIterator[None]:
+        """Have somebody new in each room through one node, seen by all others; who never comes back."""
+        visitors = [YClient(url, room) for room in self.by_room]
+        try:
+            for visitor in visitors:
+                await visitor.open()
+                await visitor.announce({"user": {"name": "a visitor"}})
+            await self._until(
+                lambda: [
+                    f"{roamer.name} does not see the visitor of {visitor.room}"
+                    for visitor in visitors
+                    for roamer in self.by_room[visitor.room]
+                    if roamer.client.sees_state(visitor.doc.client_id) is None
+                ]
+            )
+            yield
+        finally:
+            for visitor in visitors:
+                with contextlib.suppress(Exception):
+                    await visitor.close()
 
     def _differences(self) -> list[str]:
         found = []
