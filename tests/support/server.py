@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import http.client
+import itertools
 import json
 import os
 import random
@@ -23,13 +24,15 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 from prometheus_client.parser import text_string_to_metric_families
+
+_PORT_SHARES = 8
 
 _START = "import sys; from collab_server.cli import main; sys.exit(main())"
 _POLL_S = 0.02
@@ -44,19 +47,30 @@ class ServerFailedError(AssertionError):
     """The server did not start, or did not stop, as it should; the text holds its log."""
 
 
-def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel takes for outgoing connections.
+def _ports() -> Iterator[int]:
+    """Ports below those that the kernel takes for outgoing connections, no two alike.
 
-    So no connection of a test can sit on the port while a server is being restarted.
+    So no connection of a test can sit on a port while a server is being restarted. Test processes that run
+    beside each other have ports of their own.
     """
-    choice = random.SystemRandom()
-    while True:
-        port = choice.randrange(20_000, 32_000)
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PORT_SHARES
+    ports = list(range(20_000 + number, 32_000, _PORT_SHARES))
+    random.SystemRandom().shuffle(ports)
+    return itertools.cycle(ports)
+
+
+_next_port = _ports()
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and that no other server of this run was given lately."""
+    for port in _next_port:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return port
+    raise AssertionError("a cycle has no end")
 
 
 def _die_with_parent() -> None:
