@@ -5,6 +5,28 @@ from __future__ import annotations
 from typing import Protocol
 
 from collab_server.access.identity import Admission, Caller, Identity
+from collab_server.errors import NotAuthenticatedError, PeerError, RefusedError
+
+
+class VoidTokenError(NotAuthenticatedError):
+    """A genuine token that does not count any more; ``identity`` is who it spoke of."""
+
+    def __init__(self, reason: str, identity: Identity) -> None:
+        super().__init__(reason)
+        self.identity = identity
+
+
+class NotGrantedError(RefusedError):
+    """Somebody who is known may not do this; ``identity`` is who."""
+
+    def __init__(self, reason: str, identity: Identity) -> None:
+        super().__init__(reason)
+        self.identity = identity
+
+
+def known_from(error: PeerError) -> Identity | None:
+    """Who was refused, where a token that was verified says so."""
+    return error.identity if isinstance(error, VoidTokenError | NotGrantedError) else None
 
 
 class Gatekeeper(Protocol):

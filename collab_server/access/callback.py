@@ -53,6 +53,10 @@ class _Refused:
     reason: str
 
 
+class _OddClaimsError(ClaimsError):
+    """The application answered, and what it says of this one user cannot be understood."""
+
+
 _Answer = Admission | _Refused
 _AWAY: Final = _Refused(BusyError, "who may enter cannot be found out now")
 
@@ -176,13 +180,15 @@ class Callback:
         }
         if verified is not None:
             question["claims"] = verified.claims
-        started = self._clock()
+        started, asked_at_ms = self._clock(), self._wall_clock_ms()
         works = False
         try:
             status, body = await self._post(question)
-            answer = self._read(status, body, verified, room)
+            answer = self._read(status, body, verified, room, asked_at_ms)
             works = True
         except (FetchError, ClaimsError) as error:
+            # What it says of one user can be odd because of that user, for whom the others shall not wait.
+            works = isinstance(error, _OddClaimsError)
             self._metrics.count_access_callback("failed")
             log.warning("the application did not say who may enter", error=str(error))
             answer = _AWAY
@@ -197,7 +203,9 @@ class Callback:
         self._remember(key, answer)
         return answer
 
-    def _read(self, status: int, body: bytes, verified: Verified | None, room: str | None) -> _Answer:
+    def _read(
+        self, status: int, body: bytes, verified: Verified | None, room: str | None, asked_at_ms: int
+    ) -> _Answer:
         """What an answer means. Raises ClaimsError for what cannot be understood."""
         if status == 401:
             return _Refused(NotAuthenticatedError, "the application does not know this token")
@@ -211,16 +219,23 @@ class Callback:
             raise ClaimsError("the answer is no JSON") from None
         if not isinstance(answer, dict):
             raise ClaimsError("the answer is no JSON object")
-        return self._admission(answer, verified, room)
+        try:
+            return self._admission(answer, verified, room, asked_at_ms)
+        except ClaimsError as error:
+            raise _OddClaimsError(str(error)) from None
 
-    def _admission(self, answer: Mapping[str, Any], verified: Verified | None, room: str | None) -> _Answer:
+    def _admission(
+        self, answer: Mapping[str, Any], verified: Verified | None, room: str | None, asked_at_ms: int
+    ) -> _Answer:
         grants = grants_of(answer, here=EVERYTHING if room is None else Pattern.exactly(room))
         grant = grants.everywhere() if room is None else grants.of(room)
         if grant is None or grant.role is None:
             return _Refused(RefusedError, "the application does not let you in here")
-        issued_at_ms = self._wall_clock_ms() if verified is None else verified.issued_at_ms
+        # Not when it was read: what was revoked meanwhile may not have been known to the application.
+        issued_at_ms = asked_at_ms if verified is None else verified.issued_at_ms
         expires_at_ms = None if verified is None else verified.expires_at_ms
-        who = dict(answer)
+        # A null says nothing of who it is: it must not make somebody nobody, whom nothing is revoked for.
+        who = {name: value for name, value in answer.items() if value is not None}
         if verified is not None:
             who = {name: verified.claims[name] for name in _OWN_CLAIMS if name in verified.claims} | who
         elif (issued := time_of(answer, "iat", ClaimsError)) is not None:

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from collab_server.access.base import NothingRevoked, Revoked
+from collab_server.access.base import NotGrantedError, NothingRevoked, Revoked, VoidTokenError
 from collab_server.access.callback import Callback
 from collab_server.access.grants import EVERYTHING, ClaimsError, Grant, grants_of, identity_of
 from collab_server.access.identity import ANONYMOUS, Admission, Caller, Identity, Role
 from collab_server.access.tokens import Tokens, Verified
 from collab_server.errors import BusyError, NotAuthenticatedError, PeerError, RefusedError
 
-_OUTCOMES: Final[dict[type[PeerError], str]] = {
-    NotAuthenticatedError: "unauthenticated",
-    RefusedError: "refused",
-    BusyError: "busy",
-}
+_OUTCOMES: Final[tuple[tuple[type[PeerError], str], ...]] = (
+    (NotAuthenticatedError, "unauthenticated"),
+    (RefusedError, "refused"),
+    (BusyError, "busy"),
+)
 
 Count = Callable[[str], None]
 """Counts an outcome: ``admitted``, ``unauthenticated``, ``refused`` or ``busy``."""
@@ -113,9 +113,14 @@ class TokenGatekeeper:
             raise NotAuthenticatedError(f"the token is longer than {self._token_bytes_max} bytes")
         verified = None if self._tokens is None else await self._tokens.verify(token)
         if self._callback is not None:
-            if verified is not None:
-                _identity(verified)  # or the application's answer would be blamed for it
-            admission = await self._callback.admit(token, verified, room, caller)
+            # Read before it is asked, or the application's answer would be blamed for an odd token.
+            identity = None if verified is None else _identity(verified)
+            try:
+                admission = await self._callback.admit(token, verified, room, caller)
+            except NotAuthenticatedError as error:
+                raise (error if identity is None else VoidTokenError(error.reason, identity)) from None
+            except RefusedError as error:
+                raise (error if identity is None else NotGrantedError(error.reason, identity)) from None
             if verified is None and self._revoked.is_revoked(admission.identity, room):
                 # Perhaps only the answer is older than that: the application may let in this one again.
                 admission = await self._callback.admit(token, None, room, caller, fresh=True)
@@ -124,7 +129,7 @@ class TokenGatekeeper:
         else:
             raise NotAuthenticatedError("no token can be checked here")
         if self._revoked.is_revoked(admission.identity, room):
-            raise NotAuthenticatedError("the token was revoked")
+            raise VoidTokenError("the token was revoked", admission.identity)
         return admission
 
 
@@ -145,7 +150,7 @@ class CountingGatekeeper:
         try:
             admission = await self._inner.admit(token, room, caller)
         except PeerError as error:
-            self._count(_OUTCOMES.get(type(error), "refused"))
+            self._count(next((name for kind, name in _OUTCOMES if isinstance(error, kind)), "refused"))
             raise
         self._count("admitted")
         return admission
@@ -168,7 +173,7 @@ def _by_claims(verified: Verified, room: str | None) -> Admission:
         raise NotAuthenticatedError(f"the token is not understood: {error}") from None
     grant = grants.everywhere() if room is None else grants.of(room)
     if grant is None or grant.role is None:
-        raise RefusedError("the token does not grant access to this room")
+        raise NotGrantedError("the token does not grant access to this room", identity)
     return Admission(identity, grant.role, grant.writable_roots, verified.expires_at_ms)
 
 

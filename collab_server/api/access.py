@@ -17,7 +17,7 @@ from typing import Any, Final
 from fastapi import Depends, FastAPI, Request, Security
 from fastapi.security import APIKeyQuery, HTTPBearer
 
-from collab_server.access.base import Gatekeeper
+from collab_server.access.base import Gatekeeper, known_from
 from collab_server.access.callers import Callers
 from collab_server.access.credentials import bearer
 from collab_server.access.identity import Admission, Caller, Identity, Role
@@ -153,7 +153,7 @@ class Doors:
         except PeerError as error:
             self._audit.record(
                 AuditEvent.REFUSAL,
-                identity=identity,
+                identity=known_from(error) or identity,
                 address=caller.address,
                 result=AuditResult.REFUSED,
                 reason=error.reason,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import structlog
 
+from collab_server.access.base import NotGrantedError
 from collab_server.access.identity import Admission
 from collab_server.errors import CloseCode, NotAuthenticatedError, PeerError, RefusedError, Retry, TooBigError
 from collab_server.gateway.connection import Connection
@@ -283,7 +284,9 @@ class DocumentSession(Stay):
     def _renewed(self, admission: Admission) -> None:
         user_id = self.member.user_id
         if user_id is not None and admission.identity.user_id != user_id:
-            raise RefusedError("the new token is somebody else's")
+            error = NotGrantedError("the new token is somebody else's", admission.identity)
+            self._home.lobby.note_refusal(error, self.room, self.caller)
+            raise error
         member = self.member
         member.can_write = admission.can_write
         member.writable_roots = admission.writable_roots

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import structlog
 
-from collab_server.access.base import Gatekeeper
+from collab_server.access.base import Gatekeeper, known_from
 from collab_server.access.callers import Callers
-from collab_server.access.identity import Admission, Caller
+from collab_server.access.identity import Admission, Caller, Identity
 from collab_server.access.traffic import Traffic, TrafficSettings
 from collab_server.errors import PeerError, SilentError
 from collab_server.gateway.courier import Courier
@@ -55,6 +55,7 @@ class Lobby:
         self.registry = registry
         self.gatekeeper = gatekeeper
         self.sessions = sessions
+        sessions.on_ended = self._note_end
         self.settings = settings
         self.metrics = metrics
         self.audit = audit or AuditLog(now_ms=lambda: 0)
@@ -76,16 +77,22 @@ class Lobby:
         try:
             return await self.gatekeeper.admit(token, room, caller)
         except PeerError as error:
-            self.audit.record(
-                AuditEvent.REFUSAL,
-                identity=None,
-                address=caller.address,
-                result=AuditResult.REFUSED,
-                reason=error.reason,
-                room=room,
-                code=int(error.close_code),
-            )
+            self.note_refusal(error, room, caller)
             raise
+
+    def note_refusal(
+        self, error: PeerError, room: str, caller: Caller, identity: Identity | None = None
+    ) -> None:
+        """Put it on record that somebody may not enter; ``identity`` where the error does not say who."""
+        self.audit.record(
+            AuditEvent.REFUSAL,
+            identity=known_from(error) or identity,
+            address=caller.address,
+            result=AuditResult.REFUSED,
+            reason=error.reason,
+            room=room,
+            code=int(error.close_code),
+        )
 
     def note_login(self, session: Session) -> None:
         """Put it on record that somebody was let in."""
@@ -96,6 +103,17 @@ class Lobby:
             room=session.room,
             role=session.admission.role.name.lower(),
             dialect=session.dialect.value,
+        )
+
+    def _note_end(self, session: Session, error: PeerError) -> None:
+        self.audit.record(
+            AuditEvent.END,
+            identity=session.identity,
+            address=session.caller.address,
+            reason=error.reason,
+            room=session.room,
+            dialect=session.dialect.value,
+            code=int(error.close_code),
         )
 
     def next_member_id(self) -> int:

@@ -29,7 +29,9 @@ class Dialect(StrEnum):
 class Session:
     """One client's stay in one room, from its admission to its end. A dialect derives its own from it."""
 
-    __slots__ = ("admission", "caller", "due_ms", "member", "room", "since_ms", "tenant", "was_asked")
+    __slots__ = (
+        "admission", "caller", "due_ms", "member", "room", "since_ms", "tenant", "was_asked", "was_ended",
+    )  # fmt: skip
 
     dialect: ClassVar[Dialect]
 
@@ -48,6 +50,8 @@ class Session:
         """When ``Sessions`` looks at its token next."""
         self.was_asked = False
         """Whether it was asked for a new token since the last renewal."""
+        self.was_ended = False
+        """Whether ``Sessions`` has ended it; its socket may take a while to close."""
 
     @property
     def identity(self) -> Identity:
@@ -95,6 +99,8 @@ class Sessions:
         self._by_room: dict[str, dict[Session, None]] = {}
         self._due: list[tuple[int, int, Session]] = []
         self._serial = count()
+        self.on_ended: Callable[[Session, PeerError], None] = lambda session, error: None
+        """Called for each session that is ended here, once: its token ran out, or access was taken back."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -167,7 +173,7 @@ class Sessions:
         closed = 0
         for session in self if among is None else among:
             if session in self and predicate(session):
-                session.close(error)
+                self._end(session, error)
                 closed += 1
         return closed
 
@@ -181,7 +187,7 @@ class Sessions:
             expires = session.admission.expires_at_ms
             if expires is None or now >= expires:
                 session.due_ms = None
-                session.close(NotAuthenticatedError("the token has run out"))
+                self._end(session, NotAuthenticatedError("the token has run out"))
             else:
                 if not session.was_asked:
                     session.was_asked = True
@@ -189,6 +195,12 @@ class Sessions:
                 self._look_at(session, expires)
 
     # -- inside
+
+    def _end(self, session: Session, error: PeerError) -> None:
+        if not session.was_ended:
+            session.was_ended = True
+            self.on_ended(session, error)
+        session.close(error)
 
     def _index(self, session: Session) -> None:
         identity = session.admission.identity

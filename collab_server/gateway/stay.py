@@ -70,7 +70,11 @@ class Stay(Session):
         try:
             admission = await self.ask(token)
             self.member = self.make_member(admission)
-            lobby.sessions.add(self, admission)
+            try:
+                lobby.sessions.add(self, admission)
+            except PeerError as error:
+                lobby.note_refusal(error, self.room, self.caller, admission.identity)
+                raise
             self.purse = lobby.traffic.of_member(admission.identity, self.room)
             lobby.note_login(self)
             lobby.unauthenticated.pop(self.connection, None)

@@ -1,7 +1,7 @@
 """Who came in, who was sent away, and what they did that must be accounted for: one JSON object a line.
 
 A line has ``at`` (UTC), ``event``, ``who`` (user, name, session), ``from`` (an address), ``what`` (a room and
-the like), ``result`` and, unless all went well, ``reason``. Never a token.
+the like), ``result`` and, unless there is none to give, ``reason``. Never a token.
 
 Whoever records never waits: a thread writes. What cannot be written (a full disk, a reader that is gone) or
 does not fit into the bounded queue is lost, counted, and told in the log once; the server goes on. A file is
@@ -46,6 +46,8 @@ class AuditEvent(StrEnum):
     """A session was let into a room."""
     REFUSAL = "refusal"
     """Somebody was not let in, was sent away, or asked for what they may not do."""
+    END = "end"
+    """A session was ended because its token ran out, or access was taken back."""
     REVOCATION = "revocation"
     RESTORE = "restore"
     """A document got the content of a version."""

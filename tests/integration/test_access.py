@@ -169,6 +169,7 @@ async def test_the_audit_log_tells_it_all_and_no_token(
         assert (await api.delete("/v1/documents/audit", headers=headers)).status_code == 204
     expected = {
         ("login", "ok", "jan"),
+        ("refusal", "refused", "kim"),
         ("refusal", "refused", None),
         ("revocation", "ok", None),
         ("delete", "ok", "jan"),

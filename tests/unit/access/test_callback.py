@@ -357,6 +357,17 @@ async def test_an_application_that_fails_is_left_alone_for_a_while(world: World,
         assert (await gatekeeper.admit("t", f"room-{n}", HERE)).role is Role.VIEWER
 
 
+async def test_what_it_says_of_one_user_that_is_odd_makes_nobody_else_wait(world: World, make: Make) -> None:
+    gatekeeper = make()
+    world.stub.answer = says(role="editor", sub="eve", name="x" * 300)
+    for n in range(2 * SETTINGS.failures_max):
+        with pytest.raises(BusyError):
+            await gatekeeper.admit("eve", f"room-{n}", HERE)
+    assert (world.count("failed"), world.count("paused")) == (2 * SETTINGS.failures_max, 0)
+    world.stub.answer = says(role="editor", sub="ada")
+    assert (await gatekeeper.admit("ada", "trip", HERE)).identity.user_id == "ada"
+
+
 async def test_questions_under_way_end_with_the_server(world: World) -> None:
     async def post(_: Any) -> tuple[int, bytes]:
         await asyncio.Event().wait()
@@ -457,6 +468,35 @@ async def test_after_a_revocation_the_application_is_asked_again(world: World, m
     world.stub.answer = says(role="editor", sub="ada", iat=NOW_S)
     with pytest.raises(NotAuthenticatedError, match="revoked"):
         await gatekeeper.admit("t", "b", HERE)
+
+
+async def test_what_the_application_was_asked_before_a_revocation_lets_nobody_in_after_it(
+    world: World, make: Make
+) -> None:
+    gatekeeper = make()
+
+    async def revoked_meanwhile(_: Any) -> bytes:
+        world.now = 1
+        at_ms = world.wall_clock_ms()
+        world.revocations.add(Held("ada", None, None, at_ms, at_ms + 10**6))
+        world.now = 2
+        world.stub.answer = reply(b"", "403 Forbidden")
+        return says(role="editor", sub="ada")
+
+    world.stub.answer = revoked_meanwhile
+    with pytest.raises(RefusedError):
+        await gatekeeper.admit("t", "a", HERE)
+    assert len(world.stub.asked) == 2
+
+
+@pytest.mark.parametrize("claim", ["sub", "sid", "jti", "name", "tenant"])
+async def test_a_null_in_the_answer_does_not_unname_the_bearer_of_a_token(
+    world: World, make: Make, claim: str
+) -> None:
+    claims = {"sub": "ada", "jti": "s", "name": "Ada", "tenant": "t", "iat": NOW_S, "exp": NOW_S + 60}
+    world.stub.answer = says(role="editor", **{claim: None})
+    admission = await make(keys=True).admit(secret().sign(claims), "a", HERE)
+    assert admission.identity == Identity("ada", "Ada", "s", "t", issued_at_ms=NOW_S * 1000)
 
 
 async def test_a_token_of_a_key_that_was_revoked_stays_so_whatever_the_application_says(

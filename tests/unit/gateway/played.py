@@ -40,7 +40,7 @@ class PlayedGatekeeper:
         await self.open.wait()
         answer = self.tokens.get(token, NotAuthenticatedError("no such token"))
         if isinstance(answer, PeerError):
-            raise type(answer)(answer.reason)
+            raise answer.with_traceback(None)
         return answer
 
     async def admit_everywhere(self, token: str | None, caller: Caller) -> Admission:

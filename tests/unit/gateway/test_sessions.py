@@ -127,6 +127,18 @@ def test_a_token_that_had_run_out_before_it_came_ends_at_once(sessions: Sessions
     assert len(session.errors) == 1
 
 
+def test_an_end_is_told_once_however_long_the_socket_takes(sessions: Sessions, clock: list[int]) -> None:
+    told: list[tuple[Session, str]] = []
+    sessions.on_ended = lambda session, error: told.append((session, error.reason))
+    ann, bob = of(sessions, allowed("ann", until_ms=NOW + 1000)), of(sessions, allowed("bob"))
+    ann.close = bob.close = lambda error: None  # type: ignore[method-assign]
+    for _ in range(2):
+        sessions.close_where(lambda session: session is bob, NotAuthenticatedError("access was revoked"))
+        clock[0] = NOW + 1000
+        sessions.tick()
+    assert told == [(bob, "access was revoked"), (ann, "the token has run out")]
+
+
 def test_a_renewal_counts_from_then_on(sessions: Sessions, clock: list[int]) -> None:
     session = of(sessions, allowed("ann", until_ms=NOW + 40_000))
     clock[0] = NOW + 20_000
