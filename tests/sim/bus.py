@@ -56,6 +56,17 @@ class SimHub(MemoryHub):
                 for shard, messages in turn.items():
                     self._send(sender.node, other, shard, messages)
 
+    def leave(self, bus: MemoryBus) -> None:
+        """A node is gone; each of the others is told when it has heard the last word."""
+        if self._joined.get(bus.node.name) is not bus:
+            return
+        del self._joined[bus.node.name]
+        self._cut.discard(bus.node.name)
+        loop = asyncio.get_running_loop()
+        for other in list(self._joined.values()):
+            last_word = self._arrivals.get((bus.node, other.node), 0.0)
+            loop.call_at(max(loop.time(), last_word + 1e-6), other.hear_gone, bus.node)
+
     def kill(self, bus: MemoryBus) -> None:
         """End a node as if its process had died: the others notice by its silence."""
         bus.forget()
