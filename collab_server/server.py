@@ -156,7 +156,7 @@ class Node:
             raise ConfigError(str(error)) from error
         node = parts.node_id(settings, worker, incarnation=_wall_clock_ms(), token=secrets.token_hex(3))
         self._bus = open_bus(bus_settings, node, metrics.bus, clock=loop.time, random=random.random)
-        self._counts = open_counts(bus_settings, node, clock=loop.time)
+        self._counts = open_counts(bus_settings, clock=loop.time)
         self._audit = AuditLog(
             settings.audit_log,
             now_ms=_wall_clock_ms,
@@ -440,7 +440,7 @@ class Node:
         await self._bus.close()
         await self._end_tasks(saved=saved)
         if self._counts is not None:
-            self._counts.close()
+            await self._counts.close()
         await self._views.close()
         await self._compaction.close()
         await self._patient.close()

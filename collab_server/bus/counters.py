@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from collab_server.bus.door import Door
-from collab_server.bus.link import Link, LinkError, command
+from collab_server.bus.client import open_client, tls_context
+from collab_server.bus.link import LinkError
 from collab_server.bus.settings import BusSettings
 from collab_server.errors import BusConfigError
 
@@ -21,44 +24,43 @@ _TIMEOUT_S = 1.0
 
 
 class RedisCounts:
-    """Counts by key; a link of its own, so that a flood of them never delays the bus. One call at a time."""
+    """Counts by key. Their connection is their own, so that they never delay the bus. One call at a time."""
 
-    def __init__(self, settings: BusSettings, client_name: str, *, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: BusSettings, *, clock: Callable[[], float]) -> None:
+        self._address = settings.address
         self._prefix = f"{settings.prefix}:count:"
         self._timeout_s = min(_TIMEOUT_S, settings.timeout_s)
-        self._door = Door(settings.address, client_name, self._timeout_s)
         self._clock = clock
-        self._link: Link | None = None
+        self._client: Redis | None = None
         self._not_before = 0.0
 
     async def add(self, used: Mapping[str, int]) -> Mapping[str, int]:
-        """Add to the counts; their totals. An empty mapping while Redis cannot be reached."""
-        if not used or (self._link is None and self._clock() < self._not_before):
+        """Add to the counts; their totals. An empty mapping while Redis is away, or takes nothing."""
+        if not used or self._clock() < self._not_before:
             return {}
         try:
-            if self._link is None:
-                self._door.prepare()
-                self._link = await self._door.open()
-            keys = {name: self._prefix + name for name in used}
-            adding = [command("INCRBY", keys[name], amount) for name, amount in used.items()]
-            keeping = [command("EXPIRE", key, KEEP_S) for key in keys.values()]
-            replies = await self._link.call([*adding, *keeping], self._timeout_s)
-        except (LinkError, BusConfigError) as error:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._add(used)
+        except (RedisError, LinkError, OSError, BusConfigError) as error:
             # The bus says loudly what is wrong; limits are the node's own meanwhile.
             log.debug("counts cannot be shared", reason=str(error))
-            self._drop()
+            self._not_before = self._clock() + _RETRY_S
+            await self.close()
             return {}
-        except BaseException:
-            self._drop()
-            raise
-        return {name: total for name, total in zip(used, replies, strict=False) if isinstance(total, int)}
 
-    def close(self) -> None:
-        """Let go of the link."""
-        if self._link is not None:
-            self._link.abort()
-            self._link = None
+    async def close(self) -> None:
+        """Let go of the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
-    def _drop(self) -> None:
-        self.close()
-        self._not_before = self._clock() + _RETRY_S
+    async def _add(self, used: Mapping[str, int]) -> Mapping[str, int]:
+        if self._client is None:
+            self._client = await open_client(self._address, tls_context(self._address), self._timeout_s)
+        async with self._client.pipeline(transaction=False) as pipe:
+            for name, amount in used.items():
+                pipe.incrby(self._prefix + name, amount)
+            for name in used:
+                pipe.expire(self._prefix + name, KEEP_S)
+            totals = await pipe.execute()
+        return dict(zip(used, totals, strict=False))

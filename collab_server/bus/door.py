@@ -8,6 +8,7 @@ import hiredis
 import structlog
 
 from collab_server.bus.base import NodeId
+from collab_server.bus.client import find_master, tls_context
 from collab_server.bus.link import Link, LinkError, Reply, command, connect
 from collab_server.bus.settings import BusAddress
 from collab_server.errors import BusConfigError
@@ -53,8 +54,7 @@ class Door:
         Raises:
             BusConfigError: They cannot be read.
         """
-        if self._address.is_tls:
-            self._tls = _tls_context(self._address)
+        self._tls = tls_context(self._address)
 
     async def open(self, *, checks: bool = True) -> Link:
         """A link to the master, logged in; with ``checks``, one that can carry the bus.
@@ -65,7 +65,7 @@ class Door:
         """
         address = self._address
         if address.service:
-            host, port = await self._ask_sentinels()
+            host, port = await find_master(address, self._tls, self._timeout_s)
         else:
             host, port = address.places[0]
         link = await connect(host, port, self._tls, self._timeout_s, address.path)
@@ -120,40 +120,6 @@ class Door:
                 maxmemory_policy=policy,
             )
 
-    async def _ask_sentinels(self) -> tuple[str, int]:
-        address = self._address
-        said: list[str] = []
-        for host, port in address.places:
-            try:
-                link = await connect(host, port, self._tls, self._timeout_s)
-                try:
-                    found = await self._ask_sentinel(link)
-                finally:
-                    link.abort()
-            except LinkError as error:
-                said.append(str(error))
-                continue
-            if found is not None:
-                return found
-            said.append(f"{host}:{port} knows no service {address.service!r}")
-        raise LinkError("no Sentinel knows the master: " + "; ".join(said))
-
-    async def _ask_sentinel(self, link: Link) -> tuple[str, int] | None:
-        address = self._address
-        if address.sentinel_password or address.sentinel_username:
-            words = [address.sentinel_password]
-            if address.sentinel_username:
-                words.insert(0, address.sentinel_username)
-            await link.call([command("AUTH", *words)], self._timeout_s)
-        asked = command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.service)
-        (reply,) = await link.call([asked], self._timeout_s)
-        if isinstance(reply, hiredis.ReplyError):
-            raise RefusedLinkError(f"a Sentinel refuses: {reply}")
-        match reply:
-            case [bytes() as host, bytes() as port]:
-                return host.decode(), int(port)
-        return None
-
 
 def _login_error(error: hiredis.ReplyError) -> LinkError:
     text = str(error)
@@ -172,15 +138,3 @@ def _facts(info: Reply) -> dict[str, str]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-
-
-def _tls_context(address: BusAddress) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=address.tls_ca_path or None)
-        context.check_hostname = address.tls_checks_host
-        context.verify_mode = ssl.CERT_REQUIRED if address.tls_verifies else ssl.CERT_NONE
-        if address.tls_cert_path:
-            context.load_cert_chain(address.tls_cert_path, address.tls_key_path or None)
-    except (OSError, ssl.SSLError) as error:
-        raise BusConfigError(f"bus: a certificate or key cannot be used: {error}") from error
-    return context

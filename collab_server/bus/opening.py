@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from collab_server.bus.base import Bus, NodeId
 from collab_server.bus.counters import RedisCounts
-from collab_server.bus.door import client_name
 from collab_server.bus.memory import MemoryBus
 from collab_server.bus.redis import RedisBus
 from collab_server.bus.settings import BusSettings
@@ -27,8 +26,6 @@ def open_bus(
     return RedisBus(settings, node, meter, clock=clock, random=random)
 
 
-def open_counts(
-    settings: BusSettings | None, node: NodeId, *, clock: Callable[[], float]
-) -> RedisCounts | None:
+def open_counts(settings: BusSettings | None, *, clock: Callable[[], float]) -> RedisCounts | None:
     """Counts that all nodes add to; None for a node that is alone."""
-    return None if settings is None else RedisCounts(settings, client_name(node), clock=clock)
+    return None if settings is None else RedisCounts(settings, clock=clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +52,22 @@ async def pair(url: str, **changes: Any) -> AsyncIterator[tuple[Speaker, Speaker
         await speaker.stop()
 
 
+@asynccontextmanager
+async def counting(url: str, prefix: str = "") -> AsyncIterator[RedisCounts]:
+    """Counts that a node shares with the others."""
+    settings = BusSettings(parse_bus_url(url), prefix or fresh_prefix())
+    counts = RedisCounts(settings, clock=asyncio.get_running_loop().time)
+    yield counts
+    await counts.close()
+
+
+async def counted(counts: RedisCounts, used: Mapping[str, int]) -> Mapping[str, int]:
+    """The totals, as soon as Redis takes it."""
+    while not (totals := await counts.add(used)):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.05)
+    return totals
+
+
 @pytest.fixture
 def guarded() -> Iterator[Valkey]:
     server = private_valkey(f'requirepass "{PASSWORD}"')
@@ -96,7 +112,9 @@ async def test_a_named_user_with_a_database_of_its_own() -> None:
         await server.ask(
             *("ACL", "SETUSER", "collab", "on", ">pw", f"~{prefix}:*", "+@all", "-@dangerous", "+info")
         )
-        async with pair(f"redis://collab:pw@127.0.0.1:{server.port}/3", prefix=prefix):
+        url = f"redis://collab:pw@127.0.0.1:{server.port}/3"
+        async with pair(url, prefix=prefix), counting(url, prefix) as counts:
+            assert await counts.add({"x": 2}) == {"x": 2}
             assert await server.ask("DBSIZE") == 0
     finally:
         server.stop()
@@ -106,8 +124,9 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     server = private_valkey(f"unixsocket {path}")
     try:
-        async with pair(f"unix://{path}") as (a, _):
+        async with pair(f"unix://{path}") as (a, _), counting(f"unix://{path}") as counts:
             assert a.bus.trouble is None
+            assert await counts.add({"x": 2}) == {"x": 2}
     finally:
         server.stop()
 
@@ -179,13 +198,13 @@ async def behind_tls(port: int, certificate: tuple[Path, Path]) -> AsyncIterator
 
 
 async def test_tls_with_an_authority_of_ones_own(certificate: tuple[Path, Path]) -> None:
-    async with (
-        behind_tls(shared_valkey().port, certificate) as port,
-        pair(f"rediss://localhost:{port}?ssl_ca_certs={certificate[0]}") as (a, b),
-    ):
-        big = bytes(1 << 20)
-        a.say(ROOM, big)
-        await eventually(lambda: big in b.ear.data(ROOM), "a large message passes")
+    async with behind_tls(shared_valkey().port, certificate) as port:
+        url = f"rediss://localhost:{port}?ssl_ca_certs={certificate[0]}"
+        async with pair(url) as (a, b), counting(url) as counts:
+            big = bytes(1 << 20)
+            a.say(ROOM, big)
+            await eventually(lambda: big in b.ear.data(ROOM), "a large message passes")
+            assert await counts.add({"x": 2}) == {"x": 2}
 
 
 async def test_tls_refuses_a_certificate_that_nobody_vouches_for(certificate: tuple[Path, Path]) -> None:
@@ -193,6 +212,8 @@ async def test_tls_refuses_a_certificate_that_nobody_vouches_for(certificate: tu
         speaker = make(f"rediss://localhost:{port}", "a")
         await speaker.bus.open(speaker.ear)
         assert "certificate" in (speaker.bus.trouble or "").lower()
+        async with counting(f"rediss://localhost:{port}") as counts:
+            assert await counts.add({"x": 2}) == {}
         async with pair(f"rediss://localhost:{port}?ssl_cert_reqs=none"):
             pass
 
@@ -270,8 +291,9 @@ async def test_a_server_that_becomes_a_replica_is_left_for_the_one_that_is_the_m
     )
     try:
         url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{watcher.port}/trips/0"
-        async with pair(url, timeout_s=2.0) as (a, b):
+        async with pair(url, timeout_s=2.0) as (a, b), counting(url) as counts:
             shard = a.bus.shard_of(ROOM)
+            assert await counts.add({"x": 2}) == {"x": 2}
 
             replicas: list[Any] = []
             while not any(b"%d" % second.port in replica for replica in replicas):
@@ -282,6 +304,7 @@ async def test_a_server_that_becomes_a_replica_is_left_for_the_one_that_is_the_m
             )
             await they_hear_each_other(a, b, word=b"on the new master")
             assert (await second.ask("ROLE"))[0] == b"master"
+            assert (await counted(counts, {"x": 3}))["x"] >= 3
     finally:
         for server in (watcher, second, first):
             server.stop()
@@ -297,12 +320,46 @@ async def test_sentinels_that_know_nothing_are_trouble() -> None:
         watcher.stop()
 
 
+async def test_sentinels_with_a_password_of_their_own() -> None:
+    server = private_valkey(password="of-the-server")
+    watcher = private_valkey(
+        f"sentinel monitor trips 127.0.0.1 {server.port} 1",
+        "sentinel auth-pass trips of-the-server",
+        password="of-the-watcher",
+        sentinel="trips",
+    )
+    url = f"redis+sentinel://:of-the-server@127.0.0.1:{watcher.port}/trips"
+    try:
+        right = f"{url}?sentinel_password=of-the-watcher"
+        async with pair(right), counting(right) as counts:
+            assert await counts.add({"x": 2}) == {"x": 2}
+        speaker = make(f"{url}?sentinel_password=a-wrong-one", "a")
+        await speaker.bus.open(speaker.ear)
+        assert "password" in (speaker.bus.trouble or "")
+        assert f"127.0.0.1:{watcher.port}" in (speaker.bus.trouble or "")
+        assert "a-wrong-one" not in (speaker.bus.trouble or "")
+        assert "of-the" not in (speaker.bus.trouble or "")
+    finally:
+        watcher.stop()
+        server.stop()
+
+
+async def test_counts_move_on_when_the_master_becomes_a_replica(guarded: Valkey) -> None:
+    """It goes on answering, and takes nothing."""
+    async with counting(guarded.url) as counts:
+        assert await counts.add({"x": 2}) == {"x": 2}
+        await guarded.ask("REPLICAOF", "127.0.0.1", 1)
+        assert await counts.add({"x": 2}) == {}
+        await guarded.ask("REPLICAOF", "NO", "ONE")
+        assert await counted(counts, {"x": 3}) == {"x": 5}
+
+
 async def test_counts_are_added_up_over_the_nodes_and_are_nothing_while_redis_is_away() -> None:
     server = private_valkey()
     settings = BusSettings(parse_bus_url(server.url), fresh_prefix(), timeout_s=1.0)
     now = 0.0
-    a = RedisCounts(settings, "a", clock=lambda: now)
-    b = RedisCounts(settings, "b", clock=lambda: now)
+    a = RedisCounts(settings, clock=lambda: now)
+    b = RedisCounts(settings, clock=lambda: now)
     try:
         assert await a.add({}) == {}
         assert await a.add({"x": 2, "y": 1}) == {"x": 2, "y": 1}
@@ -315,6 +372,6 @@ async def test_counts_are_added_up_over_the_nodes_and_are_nothing_while_redis_is
         now = 60.0
         assert await a.add({"x": 4}) == {"x": 4}
     finally:
-        a.close()
-        b.close()
+        await a.close()
+        await b.close()
         server.stop()
