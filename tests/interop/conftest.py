@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
+import jwt
 import pytest
 import pytest_asyncio
 
 from tests.interop.peers import Peers
 from tests.support.server import ServerProcess, external_url, start_server
 
+SECRET = "a secret of the tests, long enough"
 _room_numbers = count()
 _RUN = secrets.token_hex(3)
 """Rooms of an external server outlive a test run."""
@@ -28,6 +32,14 @@ class Place:
     def room(self, name: str = "trip") -> str:
         """The name of a room that no other test uses."""
         return f"{name}-{_RUN}-{next(_room_numbers)}"
+
+
+def token(rooms: dict[str, Any], user: str = "ann", ttl_s: float = 600, **claims: Any) -> str:
+    """What an application would give to its user, for servers whose ``jwt_secret`` is ``SECRET``."""
+    now = time.time()
+    return jwt.encode(
+        {"sub": user, "iat": now, "exp": now + ttl_s, "rooms": rooms, **claims}, SECRET, algorithm="HS256"
+    )
 
 
 @pytest.fixture(scope="session")

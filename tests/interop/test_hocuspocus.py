@@ -7,30 +7,19 @@ import json
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
-import jwt
 import pytest
 import pytest_asyncio
 
-from tests.interop.conftest import Place
+from tests.interop.conftest import SECRET, Place, token
 from tests.interop.peers import Peers
 from tests.support.server import ServerProcess, external_url, start_server
 
 pytestmark = pytest.mark.node
 
-SECRET = "a secret of the tests, long enough"
 VERSIONS = pytest.mark.parametrize("version", [2, 3, 4])
 _WRITE = "doc.getText('notes').insert(0, args.text)"
 _READS = "doc.getText('notes').toString() === args.text"
-
-
-def token(rooms: dict[str, Any], user: str = "ann", ttl_s: float = 600, **claims: Any) -> str:
-    """What an application would give to its user."""
-    now = time.time()
-    return jwt.encode(
-        {"sub": user, "iat": now, "exp": now + ttl_s, "rooms": rooms, **claims}, SECRET, algorithm="HS256"
-    )
 
 
 @pytest.fixture(scope="module")
