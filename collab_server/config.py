@@ -265,7 +265,7 @@ class Settings(BaseModel):
     store_failures_until_unready: int = Field(1, ge=1, le=1000)
     """Failed commits, or pings, in a row that turn /ready red; the first that succeeds heals it."""
     store_notice_poll_ms: float = Field(1000, ge=10, le=60_000, allow_inf_nan=False)
-    """How often the store is asked for deletions and imports that were made past this server."""
+    """How often the store is asked for deletions, imports and revocations that were made past this server."""
     ack: Ack = Ack.COMMITTED
     """When an edit is acknowledged: committed (in the store) or applied (faster; a crash may lose it)."""
     commit_interval_ms: Milliseconds = 5

@@ -60,17 +60,20 @@ class Revoker:
     async def catch_up(self) -> None:
         """Take in what was revoked since the last time. Raises StoreError."""
         is_news = False
-        while True:
-            page = await self._store.revocations(self._after, limit=_PAGE)
-            for stored in page:
-                held = Held(stored.user, stored.session, stored.room, stored.at_ms, stored.until_ms)
-                is_news |= self._revocations.add(held)
-            if page:
-                self._after = max(self._after, page[-1].id)
-            if len(page) < _PAGE:
-                break
-        if is_news:
-            self.on_revoked()
+        try:
+            while True:
+                page = await self._store.revocations(self._after, limit=_PAGE)
+                for stored in page:
+                    held = Held(stored.user, stored.session, stored.room, stored.at_ms, stored.until_ms)
+                    is_news |= self._revocations.add(held)
+                if page:
+                    self._after = max(self._after, page[-1].id)
+                if len(page) < _PAGE:
+                    break
+        finally:
+            # Also where a later page could not be read: what was taken in is no news the next time.
+            if is_news:
+                self.on_revoked()
 
     async def revoke(self, user: str | None, session: str | None, room: str | None) -> Revocation:
         """Make void what was issued until now; committed, and in force on this node, when this returns.
