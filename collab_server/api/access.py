@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import Depends, FastAPI, Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyQuery, HTTPBearer
 
 from collab_server.access.base import Gatekeeper, known_from
@@ -162,25 +162,6 @@ class Doors:
                 code=int(error.close_code),
             )
             raise
-
-
-def describe_access(app: FastAPI, *, is_optional: bool) -> None:
-    """Have the schema say that a token may be left out, where that is so."""
-    if not is_optional:
-        return
-    made = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        is_new = app.openapi_schema is None
-        schema = made()
-        if is_new:
-            for operations in schema["paths"].values():
-                for operation in operations.values():
-                    if "security" in operation:
-                        operation["security"].insert(0, {})
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of extending it
 
 
 def _check(admission: Admission, least: Role) -> None:

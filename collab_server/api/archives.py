@@ -15,6 +15,7 @@ from collab_server.api.bodies import read_body
 from collab_server.api.errors import ApiError, errors
 from collab_server.api.formats import OCTETS
 from collab_server.api.rooms import ROOM, PartRoute, Room, room_in
+from collab_server.api.schema import BINARY, header
 from collab_server.hosting.archive import MEDIA_TYPE
 from collab_server.telemetry.audit import AuditEvent
 from persistence.base import DocumentDump
@@ -58,7 +59,13 @@ def archives_router(
     @router.get(
         ROOM + "/archive",
         response_class=Response,
-        responses={200: {"content": {MEDIA_TYPE: {}}}, **errors(404, 410, 413, 503)},
+        responses={
+            200: {
+                "content": {MEDIA_TYPE: BINARY},
+                "headers": {"Content-Disposition": header("with the name of a file")},
+            },
+            **errors(400, 404, 410, 413),
+        },
     )
     async def export(room: Room, visitor: Visitor = doors.owner) -> Response:
         """Everything about one document as one file: its content, its history, its named versions."""
@@ -80,8 +87,8 @@ def archives_router(
         ROOM + "/archive",
         status_code=201,
         response_model=Imported,
-        openapi_extra={"requestBody": {"required": True, "content": {MEDIA_TYPE: {}}}},
-        responses=errors(409, 410, 413, 415, 422, 503),
+        openapi_extra={"requestBody": {"required": True, "content": {MEDIA_TYPE: BINARY, OCTETS: BINARY}}},
+        responses=errors(400, 409, 410, 413, 415, 422),
     )
     async def import_archive(
         request: Request,

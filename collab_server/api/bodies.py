@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from collab_server.api.errors import ApiError, faults_in_words
+from collab_server.api.schema import JSON
 
-JSON = "application/json"
 _JSON_BYTES_MAX = 64 * 1024
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -54,11 +54,6 @@ async def read_json(request: Request, model: type[Model], bytes_max: int = _JSON
         return model.model_validate_json(data)
     except ValidationError as error:
         raise ApiError(422, "invalid_request", faults_in_words(error.errors())) from error
-
-
-def described(model: type[BaseModel]) -> dict[str, Any]:
-    """What the schema of the interface says of such a body."""
-    return {"requestBody": {"required": True, "content": {JSON: {"schema": model.model_json_schema()}}}}
 
 
 def _too_large(bytes_max: int) -> ApiError:

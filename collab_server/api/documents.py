@@ -11,16 +11,39 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 
 from collab_server.api.access import Doors, Visitor
-from collab_server.api.errors import ApiError, errors
-from collab_server.api.formats import FORMATS_NOTE, Workers, in_format, wanted_format
+from collab_server.api.errors import VIEW_FAILURES, ApiError, errors
+from collab_server.api.formats import DOCUMENT, FormatName, Workers, in_format, wanted_format
 from collab_server.api.rooms import PREFIX, ROOM, PartRoute, Room, WholeRoute, room_in, room_of
+from collab_server.api.schema import header, room_in_path
 from collab_server.api.times import CHARACTERS_MAX, NOTE, moment_ms
 from collab_server.telemetry.audit import AuditEvent
 from persistence.base import DocumentInfo
 
 PAGE_MAX = 1000
+_WHOLE = "the room's name: all the rest of the path, slashes included"
+
+
+class DocumentLine(BaseModel):
+    """A stored document."""
+
+    room: str
+    bytes: int
+    """What it takes in the store."""
+    updates: int
+    """Stored edits that are not folded into it yet."""
+    created_at_ms: int
+    changed_at_ms: int
+
+
+class DocumentList(BaseModel):
+    """A page of documents by name."""
+
+    documents: list[DocumentLine]
+    next: str | None
+    """The ``after`` of the next page; null on the last one."""
 
 
 class Documents(Protocol):
@@ -59,7 +82,7 @@ def documents_router(
     """The routes of whole documents, under ``/v1/documents``; ``past`` makes ``?at=`` possible."""
     router = APIRouter(route_class=WholeRoute)
 
-    @router.get(PREFIX)
+    @router.get(PREFIX, response_model=DocumentList, responses=errors(422))
     async def list_documents(
         after: Annotated[str, Query(description="the last name of the page before")] = "",
         prefix: Annotated[str, Query(description="names that begin so")] = "",
@@ -75,10 +98,15 @@ def documents_router(
             }
         )
 
-    @router.get(PREFIX + "/{room:path}", name="read document", responses=errors(404, 410, 422, 503))
+    @router.get(
+        PREFIX + "/{room:path}",
+        name="read document",
+        openapi_extra=room_in_path(_WHOLE),
+        responses={200: {"content": DOCUMENT}, **errors(400, 404, 410, 422, *VIEW_FAILURES)},
+    )
     async def read(
         request: Request,
-        format: Annotated[str | None, Query(description=FORMATS_NOTE)] = None,  # noqa: A002
+        format: FormatName = None,  # noqa: A002
         rich: Annotated[bool, Query(description="JSON with formats, embeds and XML trees")] = False,
         at: Annotated[str | None, Query(max_length=CHARACTERS_MAX, description=NOTE)] = None,
         _visitor: Visitor = doors.viewer,
@@ -96,12 +124,27 @@ def documents_router(
             update = await past.read_at(_room(request), moment_ms(at))
         return await in_format(update, wanted, workers, rich=rich)
 
-    @router.head(PREFIX + "/{room:path}", name="probe document")
+    @router.head(
+        PREFIX + "/{room:path}",
+        name="probe document",
+        response_class=Response,
+        openapi_extra=room_in_path(_WHOLE),
+        responses={
+            200: {"headers": {"X-Document-Bytes": header("the size of its update", "integer")}},
+            **errors(400, 404, 410),
+        },
+    )
     async def probe(request: Request, _visitor: Visitor = doors.viewer) -> Response:
         """Whether there is such a document; ``X-Document-Bytes`` has the size of its update."""
         return Response(headers={"X-Document-Bytes": str(len(await _existing(request)))})
 
-    @router.delete(PREFIX + "/{room:path}", name="delete document", status_code=204)
+    @router.delete(
+        PREFIX + "/{room:path}",
+        name="delete document",
+        status_code=204,
+        openapi_extra=room_in_path(_WHOLE),
+        responses=errors(400, 404),
+    )
     async def delete(request: Request, visitor: Visitor = doors.owner) -> Response:
         """Remove a document for good; its members are sent away."""
         room = _room(request)
@@ -121,7 +164,7 @@ def documents_router(
         revive,
         methods=["POST"],
         status_code=204,
-        responses=errors(503),
+        responses=errors(400),
         route_class_override=PartRoute,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -12,7 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
+from collab_server.api.schema import header
 from collab_server.errors import (
     BusyError,
     FloodError,
@@ -43,6 +45,7 @@ _HISTORY_STATUS = {
     HistoryFault.TOO_LARGE: 413,
 }
 RETRY_AFTER_S = "2"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Fault(BaseModel):
@@ -60,9 +63,33 @@ class ErrorBody(BaseModel):
     error: Fault
 
 
+_HEADERS: Final[dict[int, dict[str, Any]]] = {
+    401: {"WWW-Authenticate": header("how to come: with a Bearer token")},
+    429: {"Retry-After": header("seconds", "integer")},
+    503: {"Retry-After": header("seconds", "integer")},
+}
+TOO_LONG: Final[dict[int | str, dict[str, Any]]] = {
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+    for status in (414, 431)
+}
+"""What a request gets whose target or head is too long; it is not read, so this is no JSON."""
+VIEW_FAILURES: Final = (500, 504)
+"""What a document gets that a worker cannot show: too large for its memory, or for its time."""
+
+
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What the schema of the interface says of answers that are errors."""
-    return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase} for status in statuses}
+    return {
+        status: {
+            "model": ErrorBody,
+            "description": HTTPStatus(status).phrase,
+            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
+        }
+        for status in statuses
+    }
 
 
 class ApiError(Exception):
@@ -108,8 +135,18 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         return problem(404, "not_found", f"there is nothing at {request.url.path}")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         message = f"{request.method} is not possible at {request.url.path}"
-        return problem(405, "method_not_allowed", message, error.headers)
+        return problem(405, "method_not_allowed", message, {"Allow": ", ".join(_methods(request))})
     return problem(error.status_code, "http_error", str(error.detail), error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What is possible at the request's path. Starlette names the methods of the first route only."""
+    routes = request.app.router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _on_invalid(_request: Request, error: Exception) -> Response:
@@ -120,7 +157,8 @@ async def _on_invalid(_request: Request, error: Exception) -> Response:
 def faults_in_words(faults: Sequence[Any]) -> str:
     """What pydantic found, in one line."""
     return "; ".join(
-        f"{fault['loc'][-1] if fault['loc'] else 'body'}: {str(fault['msg']).removeprefix('Input ')}"
+        f"{fault['loc'][-1] if fault['loc'] else 'body'}: "
+        f"{str(fault['msg']).removeprefix('Input ').removeprefix('Value error, ')}"
         for fault in faults
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from collab_server.api.errors import ApiError
+from collab_server.api.schema import BINARY, JSON, OBJECT
 from collab_server.views.documents import document_json, document_state_vector
 
 OCTETS = "application/octet-stream"
@@ -23,9 +25,11 @@ class Format(StrEnum):
     STATE_VECTOR = "state-vector"
 
 
-FORMATS_NOTE = (
-    "json, update or state-vector; without it, Accept: application/octet-stream asks for the update"
-)
+_NOTE = "json, update or state-vector; without it, Accept: application/octet-stream asks for the update"
+FormatName = Annotated[str | None, Query(description=_NOTE, json_schema_extra={"enum": list(Format)})]
+"""The query parameter; ``wanted_format`` reads it."""
+DOCUMENT: Final[dict[str, Any]] = {JSON: OBJECT, OCTETS: BINARY}
+"""What the schema of the interface says of an answer that holds a document."""
 
 
 class Workers(Protocol):

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from collab_server.access.identity import Role
 from collab_server.api.access import Doors, Visitor
-from collab_server.api.bodies import described, read_json
-from collab_server.api.errors import ApiError, errors
-from collab_server.api.formats import FORMATS_NOTE, Workers, in_format, wanted_format
+from collab_server.api.bodies import read_json
+from collab_server.api.errors import VIEW_FAILURES, ApiError, errors
+from collab_server.api.formats import DOCUMENT, FormatName, Workers, in_format, wanted_format
 from collab_server.api.rooms import ROOM, PartRoute, Room, room_in
+from collab_server.api.schema import JSON, OBJECT, described, header, one_of, some_of
 from collab_server.api.times import CHARACTERS_MAX, iso, moment_ms
 from collab_server.hosting.archive import VersionName
 from collab_server.hosting.history import CURRENT, PREVIOUS, START
@@ -121,6 +122,8 @@ class NewVersion(_Body):
 class VersionChange(_Body):
     """What to change of a named version; what is left out stays."""
 
+    model_config = ConfigDict(json_schema_extra=some_of("name", "pinned"))
+
     name: VersionName | None = None
     pinned: bool | None = None
 
@@ -133,6 +136,8 @@ class VersionChange(_Body):
 
 class RestoreRequest(_Body):
     """Where to go back to: a version, or a moment."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("version", "at"))
 
     version: Annotated[str, Field(min_length=1, max_length=40)] | None = None
     at: Annotated[str, Field(max_length=CHARACTERS_MAX)] | int | None = None
@@ -158,7 +163,7 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int,
     def named(room: str) -> str:
         return room_in(room, room_name_bytes_max)
 
-    @router.get(ROOM + "/versions", response_model=VersionList, responses=errors(404, 410, 422, 503))
+    @router.get(ROOM + "/versions", response_model=VersionList, responses=errors(400, 404, 410, 422))
     async def list_versions(
         room: Room,
         cursor: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
@@ -175,7 +180,7 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int,
         status_code=201,
         response_model=VersionLine,
         openapi_extra=described(NewVersion),
-        responses=errors(404, 409, 410, 413, 415, 422, 503),
+        responses=errors(400, 404, 409, 410, 413, 415, 422),
     )
     async def create_version(request: Request, room: Room, visitor: Visitor = doors.editor) -> Response:
         """Name the document as it is now. Only an owner may pin it."""
@@ -186,12 +191,24 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int,
         made = await history.create_version(name, asked.name, pinned=asked.pinned, author=visitor.author)
         return _answer(made, 201)
 
-    @router.get(ROOM + "/versions/{version}", responses=errors(404, 410, 422, 503))
+    @router.get(
+        ROOM + "/versions/{version}",
+        responses={
+            200: {
+                "content": DOCUMENT,
+                "headers": {
+                    "X-Version-Id": header("which version this is"),
+                    "X-Version-At": header("when the document was so"),
+                },
+            },
+            **errors(400, 404, 410, 422, *VIEW_FAILURES),
+        },
+    )
     async def read_version(
         request: Request,
         room: Room,
         version: VersionId,
-        format: Annotated[str | None, Query(description=FORMATS_NOTE)] = None,  # noqa: A002
+        format: FormatName = None,  # noqa: A002
         rich: Annotated[bool, Query(description="JSON with formats, embeds and XML trees")] = False,
         _visitor: Visitor = doors.viewer,
     ) -> Response:
@@ -207,7 +224,7 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int,
         ROOM + "/versions/{version}",
         response_model=VersionLine,
         openapi_extra=described(VersionChange),
-        responses=errors(404, 409, 410, 413, 415, 422, 503),
+        responses=errors(400, 404, 409, 410, 413, 415, 422),
     )
     async def change_version(
         request: Request, room: Room, version: VersionId, visitor: Visitor = doors.editor
@@ -219,14 +236,17 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int,
             doors.demand(visitor, Role.OWNER)
         return _answer(await history.change_version(name, version, name=asked.name, pinned=asked.pinned))
 
-    @router.delete(ROOM + "/versions/{version}", status_code=204, responses=errors(404, 409, 410, 503))
+    @router.delete(ROOM + "/versions/{version}", status_code=204, responses=errors(400, 404, 409, 410, 422))
     async def delete_version(room: Room, version: VersionId, visitor: Visitor = doors.owner) -> Response:
         """Drop a named version. The edits stay in the automatic ones."""
         with doors.recorded(AuditEvent.DELETE, visitor, version=version):
             await history.delete_version(named(room), version)
         return Response(status_code=204)
 
-    @router.get(ROOM + "/versions/{version}/changes", responses=errors(404, 410, 422, 503))
+    @router.get(
+        ROOM + "/versions/{version}/changes",
+        responses={200: {"content": {JSON: OBJECT}}, **errors(400, 404, 410, 422, *VIEW_FAILURES)},
+    )
     async def changes(
         room: Room,
         version: VersionId,
@@ -256,7 +276,7 @@ def history_router(history: History, workers: Workers, room_name_bytes_max: int,
         ROOM + "/restore",
         response_model=Restored,
         openapi_extra=described(RestoreRequest),
-        responses=errors(404, 410, 413, 415, 422, 503),
+        responses=errors(400, 404, 410, 413, 415, 422, *VIEW_FAILURES),
     )
     async def restore(request: Request, room: Room, visitor: Visitor = doors.owner) -> Response:
         """Give the document the content of a version, by an edit that everybody sees at once.

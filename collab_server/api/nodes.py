@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict
 
 from collab_server.api.errors import ApiError, errors
 from collab_server.api.rooms import room_of
+from collab_server.api.schema import room_in_path
 
 PAGE_MAX = 1000
 ROOMS = "/v1/rooms"
-_ROOM_NAME_BYTES_MAX = 4096
+ROOM_NAME_BYTES_MAX = 4096
 
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="entries of one page")]
 
@@ -174,7 +175,7 @@ def nodes_router(inspection: Inspection) -> APIRouter:
         """How far this node is behind, on each shard of the bus that it reads."""
         return inspection.lag()
 
-    @router.get(ROOMS)
+    @router.get(ROOMS, responses=errors(422))
     async def rooms(
         after: Annotated[str, Query(description="the last name of the page before")] = "",
         prefix: Annotated[str, Query(description="names that begin so")] = "",
@@ -183,16 +184,20 @@ def nodes_router(inspection: Inspection) -> APIRouter:
         """The rooms that are open on this node, by name."""
         return inspection.rooms(after, prefix, limit)
 
-    @router.get(ROOMS + "/{room:path}", responses=errors(400, 404))
+    @router.get(
+        ROOMS + "/{room:path}",
+        openapi_extra=room_in_path("the room's name: all the rest of the path, slashes included"),
+        responses=errors(400, 404),
+    )
     async def room(request: Request) -> RoomBody:
         """One room that is open on this node. Its name is the rest of the path."""
-        name = room_of(request, ROOMS + "/", _ROOM_NAME_BYTES_MAX)
+        name = room_of(request, ROOMS + "/", ROOM_NAME_BYTES_MAX)
         found = inspection.room(name)
         if found is None:
             raise ApiError(404, "unknown_room", f"the room {name!r} is not open on this node")
         return found
 
-    @router.get("/v1/sessions")
+    @router.get("/v1/sessions", responses=errors(422))
     async def sessions(
         room: Annotated[str | None, Query(description="only those in this room")] = None,
         user: Annotated[str | None, Query(description="only those of this user")] = None,

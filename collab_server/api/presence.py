@@ -66,9 +66,7 @@ def presence_router(presence: Presence, name_bytes_max: int, doors: Doors) -> AP
     """The route ``/v1/documents/{room}/presence``."""
     router = APIRouter(route_class=PartRoute)
 
-    @router.get(
-        ROOM + "/presence", response_model=PresenceBody, responses=errors(400, 503), name="read presence"
-    )
+    @router.get(ROOM + "/presence", response_model=PresenceBody, responses=errors(400), name="read presence")
     async def read(room: Room, _visitor: Visitor = doors.viewer) -> Response:
         """Who is in a room now, on all nodes: the awareness states of its clients, by client id.
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from collab_server.api.access import SCHEMES, Doors, describe_access
+from collab_server.api.access import SCHEMES, Doors
 from collab_server.api.archives import Archives, archives_router
 from collab_server.api.documents import Documents, documents_router
-from collab_server.api.errors import errors, install_error_handlers
+from collab_server.api.errors import TOO_LONG, errors, install_error_handlers
 from collab_server.api.formats import Workers
 from collab_server.api.history import History, history_router
 from collab_server.api.pages import install_pages
 from collab_server.api.presence import Presence, presence_router
 from collab_server.api.revocations import Revoking, revocations_router
+from collab_server.api.schema import complete
 from collab_server.api.stateless import Posting, stateless_router
 from collab_server.config import Settings
 from collab_server.version import version
@@ -53,7 +54,7 @@ def public_app(
         # Last: a room's name is all the rest of its path.
         guarded.append(documents_router(documents, workers, name_bytes_max, doors, history))
     for router in guarded:
-        app.include_router(router, dependencies=SCHEMES, responses=errors(401, 403))
-    describe_access(app, is_optional=doors.admits_anonymous)
+        app.include_router(router, dependencies=SCHEMES, responses=errors(401, 403, 429, 503) | TOO_LONG)
+    complete(app, settings.room_name_bytes_max, without_token=doors.admits_anonymous)
     install_pages(app, playground=settings.playground)
     return app

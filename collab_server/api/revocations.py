@@ -10,8 +10,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from collab_server.api.access import Doors, Visitor
-from collab_server.api.bodies import described, read_json
+from collab_server.api.bodies import read_json
 from collab_server.api.errors import errors
+from collab_server.api.schema import described, some_of
 from collab_server.api.times import iso
 from collab_server.telemetry.audit import AuditEvent
 from persistence.base import Revocation
@@ -40,7 +41,9 @@ Name = Annotated[str, Field(min_length=1, max_length=_NAME_MAX)]
 class RevokeRequest(BaseModel):
     """Whose access ends: that of a user, of a session, to a room, or what those given have in common."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra=some_of("user", "session", "room")
+    )
 
     user: Name | None = None
     """The `sub` of the tokens."""
@@ -85,7 +88,7 @@ def revocations_router(revoking: Revoking, doors: Doors) -> APIRouter:
         PREFIX + "/revoke",
         response_model=RevocationLine,
         openapi_extra=described(RevokeRequest),
-        responses=errors(400, 413, 415, 422, 503),
+        responses=errors(400, 413, 415, 422),
     )
     async def revoke(request: Request, visitor: Visitor = doors.everywhere) -> Response:
         """Make void all tokens of a user, of a session, or for a room, that were issued until now.
@@ -99,7 +102,7 @@ def revocations_router(revoking: Revoking, doors: Doors) -> APIRouter:
             made = await revoking.revoke(**fields)
         return JSONResponse(_shown(made))
 
-    @router.get(PREFIX + "/revocations", response_model=RevocationList, responses=errors(422, 503))
+    @router.get(PREFIX + "/revocations", response_model=RevocationList, responses=errors(422))
     async def list_revocations(
         after: Annotated[int, Query(ge=0, le=_ID_MAX, description="`next` of the page before")] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,

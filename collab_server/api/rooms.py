@@ -49,7 +49,7 @@ def room_of(request: Request, prefix: str, name_bytes_max: int) -> str:
     The path is taken as it came: the server's own decoding would hide bytes that are not UTF-8.
 
     Raises:
-        ApiError: 400 for a name that is empty, too long, or not UTF-8.
+        ApiError: 400 for a name that is empty, too long, not UTF-8, or has a NUL character.
     """
     return room_in(_written(request.scope)[len(prefix) :], name_bytes_max)
 
@@ -58,7 +58,7 @@ def room_of_route(request: Request, name_bytes_max: int) -> str:
     """The room that a request is about, as the route reads it that it goes to.
 
     Raises:
-        ApiError: 400 for a name that is empty, too long, or not UTF-8.
+        ApiError: 400 for a name that is empty, too long, not UTF-8, or has a NUL character.
     """
     if isinstance(request.scope["route"], PartRoute):
         return room_in(request.path_params["room"], name_bytes_max)
@@ -69,7 +69,7 @@ def room_in(written: str, name_bytes_max: int) -> str:
     """The room that is written so in a path.
 
     Raises:
-        ApiError: 400 for a name that is empty, too long, or not UTF-8.
+        ApiError: 400 for a name that is empty, too long, not UTF-8, or has a NUL character.
     """
     name = unquote_to_bytes(written.encode("latin-1"))
     if not name:
@@ -78,6 +78,8 @@ def room_in(written: str, name_bytes_max: int) -> str:
         raise ApiError(
             400, "bad_room", f"the room's name is {len(name)} bytes long, at most {name_bytes_max}"
         )
+    if b"\0" in name:
+        raise ApiError(400, "bad_room", "a room's name has no NUL character")
     try:
         return name.decode("utf-8")
     except UnicodeDecodeError:

@@ -9,9 +9,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from collab_server.api.access import Doors, Visitor
-from collab_server.api.bodies import described, read_json
+from collab_server.api.bodies import read_json
 from collab_server.api.errors import ApiError, errors
 from collab_server.api.rooms import ROOM, PartRoute, Room, room_in
+from collab_server.api.schema import described, one_of
 
 _NAME_MAX = 1024
 _BYTES_PER_BYTE = 6
@@ -36,7 +37,7 @@ Name = Annotated[str, Field(min_length=1, max_length=_NAME_MAX)]
 class Recipient(BaseModel):
     """One user's clients, or one session's."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=one_of("user", "session"))
 
     user: Name | None = None
     """The `sub` of the tokens."""

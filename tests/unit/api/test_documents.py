@@ -106,7 +106,7 @@ async def test_any_room_name_can_be_read_probed_and_deleted(
     assert (await client.head(url)).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["", "%FF%FE", "a" * 513, "%F0%9F%98%80" * 129])
+@pytest.mark.parametrize("path", ["", "%FF%FE", "a" * 513, "%F0%9F%98%80" * 129, "a%00b"])
 async def test_a_name_that_no_room_can_have_is_refused(client: httpx.AsyncClient, path: str) -> None:
     assert error_of(await client.get(f"/v1/documents/{path}")) == (400, "bad_room")
 
@@ -186,7 +186,9 @@ async def test_a_worker_that_fails_has_its_own_answer(
 
 async def test_an_unknown_path_and_method_are_told_in_the_same_shape(client: httpx.AsyncClient) -> None:
     assert error_of(await client.get("/v2/x")) == (404, "not_found")
-    assert error_of(await client.post("/v1/documents/trip")) == (405, "method_not_allowed")
+    answer = await client.post("/v1/documents/trip")
+    assert error_of(answer) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "GET, HEAD, DELETE"
 
 
 async def test_the_interface_is_described(client: httpx.AsyncClient) -> None:
