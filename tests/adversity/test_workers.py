@@ -209,7 +209,7 @@ async def test_a_taken_port_is_told_before_anything_starts(supervised: Start) ->
             server.start(wait=False)
             assert await asyncio.to_thread(server.wait_exit) == 1
             assert server.log_text.strip().endswith(
-                f"collab-server: ports_from {port} on 127.0.0.1 cannot be used: Address already in use"
+                f"collab-server: port {port} on 127.0.0.1 cannot be used: Address already in use"
             )
         finally:
             server.close()

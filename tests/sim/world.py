@@ -9,6 +9,7 @@ from typing import Any
 
 from pycrdt import Array, Doc, Map, Text
 
+from collab_server.room.settings import RoomSettings
 from collab_server.telemetry.metrics import Metrics
 from collab_server.wire.awareness import AwarenessBounds, decode_awareness
 from collab_server.ydoc.idset import IdSet
@@ -17,12 +18,14 @@ from collab_server.ydoc.log import DocumentLog
 from collab_server.ydoc.statevector import decode_state_vector
 from persistence.memory import MemoryDatabase
 from tests.sim.bus import SimHub, Weather
-from tests.sim.client import LOOK_S, SimClient
+from tests.sim.client import LOOK_S, RENEW_S, SimClient
 from tests.sim.node import SHARING, SimNode
 from tests.sim.virtualtime import VirtualLoop
 
 QUIET_S = 130.0
 """Three rounds of anti-entropy, and longer than any grace."""
+
+GRACE_S = RoomSettings().presence_grace_s
 
 
 class WrongError(AssertionError):
@@ -273,17 +276,29 @@ class World:
                 raise WrongError(f"{node.name} never learned that edits are stored: {queues}")
 
     async def _part(self) -> None:
-        """Some go, with or without a goodbye: after the grace nobody sees them any more."""
-        gone = self.random.sample(self.clients, len(self.clients) // 2)
-        for client in gone:
-            if self.random.random() < 0.5:
+        """Some go with a goodbye or with their node, others without a word: they are soon shown no more."""
+        random = self.random
+        gone = set(random.sample(range(len(self.clients)), len(self.clients) // 2))
+        silent = {number for number in gone if random.random() < 0.4}
+        doomed = random.choice(self.nodes)
+        for number in sorted(gone - silent):
+            client = self.clients[number]
+            if client.link is not None and client.link.node is not doomed:
                 client.leave()
-            else:
-                client.cut(0.0)
-        await asyncio.sleep(75)
+        await self._crash(doomed)
+        await self._judge_after(self.weather.node_timeout_s + 4.0, gone - silent)
+        for number in sorted(silent):
+            self.clients[number].cut(0.0)
+        await self._judge_after(GRACE_S + 4.0, gone)
+
+    async def _judge_after(self, pause_s: float, gone: set[int]) -> None:
+        stay = [client for number, client in enumerate(self.clients) if number not in gone]
+        for client in stay:
+            self._connect(client)
+        await asyncio.sleep(pause_s)
         for room in self.rooms:
-            here = {client.id for client in self.clients if client.room == room and client not in gone}
-            self._judge_presence(room, here)
+            here = {client.id for client in stay if client.room == room}
+            self._judge_presence(room, here, are_all_seen=pause_s > RENEW_S)
 
     def _judge_room(self, room: str, here: set[int]) -> None:
         replicas = [(f"client {c.id}", state_of(c.doc)) for c in self.clients if c.room == room]
@@ -302,20 +317,22 @@ class World:
                 raise WrongError(f"{room}: node {name} waits for edits that never came")
         self._judge_presence(room, here)
 
-    def _judge_presence(self, room: str, here: set[int]) -> None:
+    def _judge_presence(self, room: str, here: set[int], *, are_all_seen: bool = True) -> None:
+        """Who reconnects sees others again when they renew, at the latest: y-protocols keeps their clocks."""
         for node in self.nodes:
             host = node.registry.get(room)
             payload = host.room.query_awareness() if host is not None else None
-            if host is None or not host.peers:
+            if host is None or not host.peers or not node.is_alive:
                 continue
             seen = {e.client for e in decode_awareness(payload, AwarenessBounds())} if payload else set()
             if seen != here:
                 raise WrongError(f"{room}: node {node.name} shows {sorted(seen)}, here are {sorted(here)}")
         for client in self.clients:
-            if client.room == room and client.link is not None and set(client.states) != here:
-                raise WrongError(
-                    f"{room}: client {client.id} sees {sorted(client.states)}, here are {sorted(here)}"
-                )
+            if client.room != room or client.link is None:
+                continue
+            seen = set(client.states)
+            if not seen <= here or (are_all_seen and seen != here):
+                raise WrongError(f"{room}: client {client.id} sees {sorted(seen)}, here are {sorted(here)}")
 
     def _judge_store(self, *, whole: bool) -> None:
         """What is stored, alone: everything, and nothing that lacks what it stands upon."""
