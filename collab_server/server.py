@@ -27,7 +27,7 @@ from collab_server.access.assembly import Access
 from collab_server.access.guarded import GuardedGatekeeper
 from collab_server.access.revocations import Revocations
 from collab_server.api.access import Doors
-from collab_server.api.entrance import Application, HttpEntrance
+from collab_server.api.entrance import Application, HttpEntrance, OperationsEntrance
 from collab_server.api.operations import operations_app
 from collab_server.api.public import public_app
 from collab_server.bus.opening import open_bus, open_counts
@@ -408,7 +408,12 @@ class Node:
             sockets=self._sockets,
             secure=secure,
         )
-        await self._serve_web(operations_app(self._metrics, self, self._inspection), operations)
+        await self._serve_web(
+            OperationsEntrance(
+                operations_app(self._metrics, self, self._inspection), settings.ops_host, self._metrics
+            ),
+            operations,
+        )
         settle_gc()
         self._started = True
         if (told := openfiles.shortage(openfiles.raise_limit(), settings.connections_max)) is not None:

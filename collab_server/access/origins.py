@@ -71,7 +71,7 @@ class Origins:
             return True
         if host is not None and _normal(f"{normal[0]}://{host}") == normal:
             return True
-        return self._loopback_pages and _is_loopback_name(normal[1])
+        return self._loopback_pages and is_loopback_name(normal[1])
 
     def _is_listed(self, normal: tuple[str, str, str]) -> bool:
         scheme, name, port = normal
@@ -120,7 +120,8 @@ def _split_port(place: str) -> tuple[str, str]:
     return name, port
 
 
-def _is_loopback_name(name: str) -> bool:
+def is_loopback_name(name: str) -> bool:
+    """Whether a host's name or address (in lower case) is this machine itself, for nobody but itself."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -134,7 +135,7 @@ def _is_machine_itself(host: str) -> bool:
     name, port = _split_port(host.strip().lower())
     if port and not port.isdecimal():
         return False
-    if _is_loopback_name(name):
+    if is_loopback_name(name):
         return True
     try:
         ip_address(name.strip("[]"))

@@ -1,4 +1,4 @@
-"""What every HTTP request of the public port passes first: whose page is it, and how often does it come?
+"""What every HTTP request passes first: whose page is it, and how often does it come?
 
 It is no middleware of FastAPI but stands around the whole application, so that errors carry the headers too.
 Answers for pages of other origins follow the Fetch standard, section 3.2 (CORS). Credentials are never
@@ -14,7 +14,7 @@ from typing import Any
 
 from collab_server.access.callers import Callers, network_of
 from collab_server.access.meters import Meter
-from collab_server.access.origins import Origins
+from collab_server.access.origins import Origins, is_loopback_name
 from collab_server.telemetry.metrics import Metrics, Refusal
 
 _Message = MutableMapping[str, Any]
@@ -56,9 +56,7 @@ class HttpEntrance:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers: dict[str, list[str]] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        headers = _headers_of(scope)
         client = scope.get("client")
         caller = self._callers.caller(client[0] if client else None, lambda name: headers.get(name, ()))
         if (fault := self._origins.fault(caller)) is not None:
@@ -102,6 +100,42 @@ class HttpEntrance:
             (b"access-control-expose-headers", _EXPOSED),
             (b"vary", b"Origin"),
         ]
+
+
+class OperationsEntrance:
+    """Keeps web pages away from the operations port, which tells of users and asks for no token.
+
+    Pages of other origins are refused, and that is all that a browser says of them, but for a name that its
+    owner points at this machine (DNS rebinding): so a port on loopback has to be called by ``localhost`` or
+    an address. One that is open to others goes by the names that they know it by.
+    """
+
+    def __init__(self, app: Application, ops_host: str, metrics: Metrics) -> None:
+        """``ops_host`` is where the port listens."""
+        self._app = app
+        self._callers = Callers()
+        self._origins = Origins(guards_host=is_loopback_name(ops_host.lower()))
+        self._metrics = metrics
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: _Receive, send: _Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http":
+            headers = _headers_of(scope)
+            caller = self._callers.caller(None, lambda name: headers.get(name, ()))
+            # No browser leaves the host out; health checks in HTTP/1.0 do.
+            if caller.host is not None and self._origins.fault(caller) is not None:
+                self._metrics.count_refused(Refusal.ORIGIN)
+                fault = "pages have no business here; programs call it by localhost or an address"
+                await _refuse(send, HTTPStatus.FORBIDDEN, "origin_not_allowed", fault)
+                return
+        await self._app(scope, receive, send)
+
+
+def _headers_of(scope: MutableMapping[str, Any]) -> dict[str, list[str]]:
+    headers: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return headers
 
 
 def _preflight(headers: dict[str, list[str]]) -> _Headers:

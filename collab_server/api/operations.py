@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 
-from collab_server.api.errors import install_error_handlers
+from collab_server.api.errors import errors, install_error_handlers
 from collab_server.api.nodes import ROOM_NAME_BYTES_MAX, Inspection, nodes_router
 from collab_server.api.schema import complete
 from collab_server.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -47,7 +47,13 @@ class Readiness(Protocol):
 
 def operations_app(metrics: Metrics, readiness: Readiness, inspection: Inspection | None = None) -> FastAPI:
     """The application for the operations port. Not for the public: keep the port inside."""
-    app = FastAPI(title="collab-server operations", version=version(), docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="collab-server operations",
+        version=version(),
+        docs_url=None,
+        redoc_url=None,
+        responses=errors(403),
+    )
     app.router.redirect_slashes = False
     install_error_handlers(app)
     started = time.monotonic()

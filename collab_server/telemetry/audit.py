@@ -11,6 +11,7 @@ needs no signal.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -114,7 +115,7 @@ class AuditLog:
         try:
             self._descriptor()
         except OSError as error:
-            raise AuditError(f"the audit log {self._target} cannot be opened: {error.strerror}") from error
+            raise AuditError(f"the audit log {self._target} cannot be opened: {_in_words(error)}") from error
         self._is_open = True
         # A daemon: a reader of a pipe that never reads must not keep the process from ending.
         self._thread = threading.Thread(target=self._write_on, name="audit log", daemon=True)
@@ -217,8 +218,10 @@ class AuditLog:
             self._line_is_broken = False
         if self._file is None:
             # Names and addresses of people: nobody else's to read.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            # Without waiting: to open a pipe takes until somebody reads it, and the server would not start.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
             self._file = os.open(self._target, flags, 0o600)
+            os.set_blocking(self._file, True)
         return self._file
 
     def _count_lost(self, count: int) -> None:
@@ -231,9 +234,13 @@ class AuditLog:
         self._is_in_trouble = error is not None
         # If the target is broken, so may be stderr: the log's own handler copes with that.
         if error is not None:
-            log.error("the audit log cannot be written", target=self._target, error=error.strerror)
+            log.error("the audit log cannot be written", target=self._target, error=_in_words(error))
         else:
             log.info("the audit log is written again", target=self._target)
+
+
+def _in_words(error: OSError) -> str | None:
+    return "it is a pipe that nobody reads" if error.errno == errno.ENXIO else error.strerror
 
 
 def _who(identity: Identity) -> dict[str, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 import httpx
 import pytest
@@ -9,7 +10,8 @@ from fastapi import FastAPI, Request
 from collab_server.access.callers import Callers
 from collab_server.access.meters import Meter
 from collab_server.access.origins import Origins
-from collab_server.api.entrance import HttpEntrance
+from collab_server.api.entrance import HttpEntrance, OperationsEntrance
+from collab_server.api.operations import operations_app
 from collab_server.telemetry.metrics import Metrics
 
 APP = "https://app.example.com"
@@ -105,6 +107,54 @@ async def test_a_name_that_was_pointed_at_this_machine_reaches_nothing(client_of
     async with client_of(guards_host=True) as client:
         assert (await client.get("/read")).status_code == 403
         assert (await client.get("/read", headers={"Host": "localhost:4000"})).status_code == 200
+
+
+class Ready:
+    def reasons(self) -> list[str]:
+        return []
+
+    def degraded(self) -> list[str]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("ops_host", "headers", "status"),
+    [
+        ("127.0.0.1", {"Host": "localhost:4001"}, 200),
+        ("127.0.0.1", {"Host": "127.0.0.1:4001"}, 200),
+        ("localhost", {"Host": "[::1]:4001", "Origin": "http://localhost:3000"}, 200),
+        ("127.0.0.1", {"Host": "evil.example:4001"}, 403),
+        ("Localhost", {"Host": "evil.example:4001", "Origin": "http://evil.example:4001"}, 403),
+        ("127.0.0.1", {"Host": "localhost:4001", "Origin": "https://evil.example"}, 403),
+        ("127.0.0.1", {"Host": "localhost:4001", "Origin": "null"}, 403),
+        ("10.0.0.7", {"Host": "collab-0.collab:4001"}, 200),
+        ("10.0.0.7", {"Host": "collab-0.collab:4001", "Origin": "https://evil.example"}, 403),
+    ],
+)
+async def test_no_page_gets_at_the_operations_port_and_programs_do(
+    ops_host: str, headers: dict[str, str], status: int, metrics: Metrics
+) -> None:
+    entrance = OperationsEntrance(operations_app(metrics, Ready()), ops_host, metrics)
+    transport = httpx.ASGITransport(app=entrance)
+    async with httpx.AsyncClient(transport=transport, base_url="http://collab") as client:
+        for path in ("/metrics", "/ready", "/v1/sessions"):
+            answer = await client.get(path, headers=headers)
+            assert answer.status_code == (404 if status == 200 and path == "/v1/sessions" else status)
+
+
+async def test_a_health_check_that_names_no_host_is_answered(metrics: Metrics) -> None:
+    entrance = OperationsEntrance(operations_app(metrics, Ready()), "127.0.0.1", metrics)
+    told: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        told.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/ready", "query_string": b"", "headers": []}
+    await entrance(scope | {"http_version": "1.0", "scheme": "http"}, receive, send)
+    assert told[0]["status"] == 200
 
 
 async def test_too_many_requests_of_one_address_are_told_to_wait(client_of: Maker) -> None:

@@ -313,7 +313,9 @@ async def test_what_belongs_to_a_document_is_never_taken_for_a_document(
     assert error_of(await api.get("/v1/documents/trip/versions/v1/other")) == (404, "unknown_document")
 
 
-@pytest.mark.parametrize("path", ["%FF/versions", "a" * 513 + "/versions", "%FF/archive", "%FF/revive", "%00/archive"])
+@pytest.mark.parametrize(
+    "path", ["%FF/versions", "a" * 513 + "/versions", "%FF/archive", "%FF/revive", "%00/archive"]
+)
 async def test_a_name_that_no_room_can_have_is_refused(api: httpx.AsyncClient, path: str) -> None:
     call = api.post if path.endswith("revive") else api.get
     assert error_of(await call(f"/v1/documents/{path}")) == (400, "bad_room")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -170,12 +169,9 @@ def test_a_reader_that_does_not_read_fills_a_bounded_queue_and_the_rest_is_count
 ) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    opened: list[int] = []
-    reader = threading.Thread(target=lambda: opened.append(os.open(pipe, os.O_RDONLY)))
-    reader.start()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     audit = audit_log(pipe, queue_max=50)
     audit.open()
-    reader.join()
     recorded = 0
     while not count(audit._lost):
         audit.record(AuditEvent.LOGIN, identity=ADA, address="x" * 500)
@@ -183,7 +179,7 @@ def test_a_reader_that_does_not_read_fills_a_bounded_queue_and_the_rest_is_count
     assert audit.lines_waiting <= 50
 
     # Who reads no more at all: the pipe breaks, and nothing ends.
-    os.close(opened[0])
+    os.close(reader)
     wait_until(lambda: audit.lines_waiting == 0)
     audit.close()
     assert count(audit._written) + count(audit._lost) == recorded
@@ -192,6 +188,13 @@ def test_a_reader_that_does_not_read_fills_a_bounded_queue_and_the_rest_is_count
 def test_a_file_that_cannot_be_opened_is_told_to_whoever_set_it(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="No such file or directory"):
         audit_log(tmp_path / "nowhere" / "audit.jsonl").open()
+
+
+def test_a_pipe_that_nobody_reads_is_told_to_whoever_set_it_and_holds_nobody_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(AuditError, match="a pipe that nobody reads"):
+        audit_log(pipe).open()
 
 
 def test_without_a_target_nothing_is_kept() -> None:
