@@ -116,7 +116,7 @@ class Settings(BaseModel):
     """Operations port; 0 takes any free one. Worker N, counted from 0, has the N-th port after it."""
     workers: int = Field(1, ge=1, le=64)
     """Processes that serve, all on the one port; more than one share rooms through bus and store."""
-    ports_from: Port | None = None
+    ports_from: int | None = Field(None, ge=0, le=65535)
     """Gives each worker a public port of its own, from this one upwards, in place of port."""
     accept_backlog_max: int = Field(2048, ge=1, le=65_535)
     """Connections that the kernel holds until they are accepted."""

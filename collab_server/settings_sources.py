@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -177,13 +178,13 @@ def _wrong(key: str, one: _Given, expected: str) -> str:
 
 def _expectation(key: str, problem: ErrorDetails) -> str:
     """What a value has to be, from the field's own bounds."""
-    field = Settings.model_fields[key]
-    if isinstance(field.annotation, type) and issubclass(field.annotation, Enum):
-        return "must be one of " + ", ".join(str(choice.value) for choice in field.annotation)
-    if field.annotation is bool:
+    wanted = _type(key)
+    if isinstance(wanted, type) and issubclass(wanted, Enum):
+        return "must be one of " + ", ".join(str(choice.value) for choice in wanted)
+    if wanted is bool:
         return "must be true or false"
-    if field.annotation in {int, float}:
-        kind = "a whole number" if field.annotation is int else "a number"
+    if wanted in {int, float}:
+        kind = "a whole number" if wanted is int else "a number"
         if "bytes" in key:
             kind += " of bytes (16MiB and 64k work too)"
         return f"must be {kind}{_range(key)}"
@@ -192,6 +193,13 @@ def _expectation(key: str, problem: ErrorDetails) -> str:
     if problem["type"] == "string_too_short":
         return "must not be empty"
     return "must be text"
+
+
+def _type(key: str) -> Any:
+    """The type of a setting, whether it may be left out or not."""
+    annotation = Settings.model_fields[key].annotation
+    given = [part for part in get_args(annotation) if part is not NoneType]
+    return given[0] if isinstance(annotation, UnionType) and len(given) == 1 else annotation
 
 
 def _range(key: str) -> str:

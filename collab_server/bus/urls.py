@@ -8,8 +8,8 @@ from collab_server.bus.settings import BusAddress
 from collab_server.errors import BusConfigError
 
 _FORMS = (
-    "redis://[user:password@]host[:port][/database], rediss://... for TLS, unix:///path, "
-    "or redis+sentinel://[user:password@]host[:port],host[:port]/service[/database]"
+    "redis://host[:port][/database], rediss://... for TLS, unix:///path, or "
+    "redis+sentinel://host[:port],host[:port]/service[/database]; user:password@ goes before the host"
 )
 _SCHEMES = {
     "redis": (False, False),

@@ -99,6 +99,7 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
         ("log_format = 'xml'", "must be one of text, json, but is 'xml'"),
         ("playground = 'perhaps'", "must be true or false, but is 'perhaps'"),
         ("host = ''", "must not be empty"),
+        ("ports_from = 70000", "must be a whole number from 0 to 65535"),
         ("host = 4", "must be text"),
         ("tls_cert = 'a.pem'", "tls_cert is set but tls_key is not: TLS needs both"),
         ("connection_buffered_bytes_max = '64k'", "must not be more than connection_buffered_bytes_max"),
