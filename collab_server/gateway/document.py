@@ -33,9 +33,8 @@ class DocumentConnection(Connection):
     token: str | None
     """The token of the request, for who sends none."""
 
-    @property
-    def has_documents(self) -> bool:
-        """Whether the client is in any document."""
+    def has_others(self, address: bytes) -> bool:
+        """Whether the client is in another document than this one, or on its way into one."""
         raise NotImplementedError
 
     def token_came(self, message: hocuspocus.Token) -> None:
@@ -56,6 +55,10 @@ class DocumentConnection(Connection):
 
     def deny(self, address: bytes, reason: str) -> None:
         """Tell the client that it may not be in a document, and look no more at what it says of it."""
+        raise NotImplementedError
+
+    def put_off(self, address: bytes, error: PeerError) -> None:
+        """Deny a document that may be had later, and have the client come back once it is in no other one."""
         raise NotImplementedError
 
     def shut(self, address: bytes) -> None:
@@ -142,8 +145,8 @@ class DocumentSession(Stay):
     def refuse(self, error: PeerError) -> None:
         """The client could not enter, or not say what it had said already.
 
-        What may work later closes the socket, because the client then tries again by itself; but not where
-        it would tear the client out of other documents, again and again.
+        What may work later closes the socket, because the client then tries again by itself; but not while
+        that would tear the client out of other documents, again and again.
         """
         if self.is_over:
             return
@@ -151,10 +154,15 @@ class DocumentSession(Stay):
             # What ends the whole socket was among the frames that waited.
             self.bar()
             self._home.close(error)
-        elif error.close_code is not CloseCode.SERVICE_RESTART and self._home.has_documents:
-            self._deny(error.reason)
-        else:
+        elif (
+            error.close_code.retry in _FINAL
+            or error.close_code is CloseCode.SERVICE_RESTART
+            or not self._home.has_others(self.address)
+        ):
             self.close(error)
+        else:
+            self._end()
+            self._home.put_off(self.address, error)
 
     # -- what the room and the lobby say
 

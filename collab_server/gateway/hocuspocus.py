@@ -9,14 +9,15 @@ a server does, ``packages/provider/src`` of versions 2 to 4 for what providers e
   refusal is told as "permission denied", which all of them know, and a Close goes with it to those that are
   known to take it.
 - What only a new round can heal (the room had to be opened again, the store is away) closes the socket: no
-  provider begins a new round for a single document.
+  provider begins a new round for a single document. One that cannot be entered just now waits for that
+  until no other document of its socket is left, so that a crowded room does not take the others along.
 - A Close is not answered: a provider that is destroyed and made again would take the answer for its own.
 """
 
 from __future__ import annotations
 
 from collab_server.access.credentials import bearer, subprotocol_for
-from collab_server.errors import MalformedError, TooBigError
+from collab_server.errors import MalformedError, PeerError, TooBigError
 from collab_server.gateway.document import DocumentConnection, DocumentSession
 from collab_server.gateway.handshake import Request
 from collab_server.gateway.lobby import Lobby
@@ -42,8 +43,9 @@ class MultiplexedConnection(DocumentConnection):
         request.subprotocol = subprotocol_for(request.subprotocols)
         self.token = bearer(request.headers, request.query)
         self._documents: dict[bytes, DocumentSession] = {}
-        self._closed: dict[bytes, None] = {}
-        """Documents that this client was sent away from, oldest first: it may go on to speak of them."""
+        self._closed: dict[bytes, PeerError | None] = {}
+        """Documents that this client was sent away from, oldest first: it may go on to speak of them. With an
+        error, which says when to come back, where it is worth to try again."""
         self._address: bytes | None = None
         """The document that the client was in last: for a keep-alive while it is in none."""
         self._knows_close = False
@@ -119,10 +121,9 @@ class MultiplexedConnection(DocumentConnection):
 
     # -- what documents say
 
-    @property
-    def has_documents(self) -> bool:
-        """Whether the client is in any document."""
-        return any(document.has_joined for document in self._documents.values())
+    def has_others(self, address: bytes) -> bool:
+        """Whether the client is in another document than this one, or on its way into one."""
+        return any(one.is_entering for one in self._documents.values() if one.address != address)
 
     def token_came(self, message: hocuspocus.Token) -> None:
         """Count a token as several messages, and note what its version says of the provider."""
@@ -167,6 +168,12 @@ class MultiplexedConnection(DocumentConnection):
             self.lobby.metrics.sent[Kind.CLOSE].add(len(reason))
         self.shut(address)
 
+    def put_off(self, address: bytes, error: PeerError) -> None:
+        """Deny a document that may be had later, and have the client come back once it is in no other one."""
+        self.deny(address, error.reason)
+        self._closed[address] = error
+        self._look_if_alone()
+
     def shut(self, address: bytes) -> None:
         """Look no more at what the client says of a document, until it asks for it anew."""
         self.left(address)
@@ -178,8 +185,18 @@ class MultiplexedConnection(DocumentConnection):
         """The client has left a document by itself."""
         self._documents.pop(address, None)
         self._address = address
+        self._look_if_alone()
 
     # -- inside
+
+    def _look_if_alone(self) -> None:
+        """Where only documents are left that were put off, close the socket: its client begins anew."""
+        if self.is_ending or any(one.is_entering for one in self._documents.values()):
+            return
+        for error in self._closed.values():
+            if error is not None:
+                self.close(error)
+                return
 
     def _receive_ping(self, data: bytes) -> None:
         self.lobby.metrics.received[Kind.PING].add(1)
@@ -194,6 +211,8 @@ class MultiplexedConnection(DocumentConnection):
         # The Dart provider sends no Auth when it has no token: its first frame opens the document.
         opens = token is not None or self.lobby.gatekeeper.admits_anonymous or self.token is not None
         if address in self._closed:
+            if isinstance(message, hocuspocus.Close):
+                self._closed[address] = None
             if token is None and not (opens and isinstance(message, sync.SyncStep1)):
                 return
             del self._closed[address]

@@ -7,6 +7,7 @@ import pytest
 from collab_server.access.identity import Role
 from collab_server.errors import BusyError, CloseCode, NotAuthenticatedError, RefusedError
 from collab_server.gateway.settings import GatewaySettings
+from collab_server.room.settings import RoomSettings
 from persistence.memory import MemoryStore
 from tests.support import muxframes as mux
 from tests.support.faulty_store import FaultyStore
@@ -548,6 +549,53 @@ async def test_a_store_that_is_away_closes_a_socket_that_has_nothing_else_and_de
         await until(lambda: other.closed)
         assert not busy.closed
         assert [code for code, _ in other.closed] == [4503]
+
+
+async def test_a_crowded_room_takes_no_other_document_of_the_socket_along() -> None:
+    """Whichever is first: all are on their way when the first of them is refused."""
+    async with (
+        house(room_settings=RoomSettings(members_max=1)) as home,
+        place(home, ann=admission("ann")) as here,
+    ):
+        first, second = here.connect(), here.connect()
+        first.say(mux.auth("crowded", "ann"))
+        await first.heard("crowded", "welcome")
+        here.gatekeeper.open.clear()
+        second.say(mux.auth("crowded", "ann"), mux.auth("a", "ann"), mux.auth("b", "wrong"))
+        here.gatekeeper.open.set()
+        assert await second.heard("crowded", "denied") == "this room has as many members as it may"
+        await second.heard("a", "welcome")
+        await second.heard("b", "denied")
+        assert not second.closed
+        # When it is in nothing else any more, it is sent to try again.
+        second.say(mux.close("a"))
+        assert second.closed == [(1013, "this room has as many members as it may")]
+
+
+@pytest.mark.parametrize("what", ["gives up", "tries again"])
+async def test_a_document_that_was_put_off_sends_nobody_back_who_wants_it_no_more_or_has_it(
+    what: str,
+) -> None:
+    async with (
+        house(room_settings=RoomSettings(members_max=1)) as home,
+        place(home, ann=admission("ann")) as here,
+    ):
+        first, second = here.connect(), here.connect()
+        first.say(mux.auth("crowded", "ann"))
+        await first.heard("crowded", "welcome")
+        second.say(mux.auth("a", "ann"))
+        await second.heard("a", "welcome")
+        second.say(mux.auth("crowded", "ann"))
+        await second.heard("crowded", "denied")
+        if what == "gives up":
+            second.say(mux.close("crowded"))
+        else:
+            first.hang_up()
+            second.say(mux.auth("crowded", "ann"))
+            await second.heard("crowded", "welcome")
+            second.say(mux.close("crowded"))
+        second.say(mux.close("a"))
+        assert not second.closed
 
 
 async def test_a_full_socket_gets_one_difference_for_each_document_when_it_has_drained() -> None:
