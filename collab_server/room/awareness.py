@@ -39,7 +39,7 @@ from heapq import heappop
 
 from collab_server.errors import TooBigError
 from collab_server.room.member import Member
-from collab_server.room.states import CLOCK_STEP_MAX, Claim, Client, PresenceFlush, States
+from collab_server.room.states import CLOCK_STEP_MAX, Claim, Client, PresenceFlush, States, disown
 from collab_server.wire.awareness import AwarenessEntry
 
 __all__ = ["CLOCK_STEP_MAX", "Presence", "PresenceFlush"]
@@ -77,7 +77,7 @@ class Presence(States):
 
     def hide(self, member: Member, now: float) -> None:
         """Show nobody that this member is here."""
-        for client_id in tuple(member.owned):
+        for client_id in member.owned:
             client = self._live[client_id]
             self._remove(client, client.clock, member, now, local=True)
         if member.claim is not None:
@@ -99,7 +99,7 @@ class Presence(States):
             if client is not None and client.claim is not None and client.claim.member is member:
                 client.claim = None
             member.claim = None
-        for client_id in tuple(member.owned):
+        for client_id in member.owned:
             client = self._live[client_id]
             if client.claim is not None:
                 self._grant(client, now)
@@ -109,7 +109,7 @@ class Presence(States):
                 client.owner = None
                 client.left = True
                 self._set_due(client, now + self._settings.presence_grace_s)
-        member.owned.clear()
+        member.owned = ()
 
     # -- what other nodes say
 
@@ -147,7 +147,7 @@ class Presence(States):
         owner = client.owner
         if owner is not None:
             self._ask(owner, client.client, clock, now)
-            owner.owned.discard(client.client)
+            disown(owner, client.client)
             client.owner = None
             client.elder = owner
         client.left = False

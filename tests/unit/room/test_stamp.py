@@ -113,10 +113,10 @@ def test_nobody_takes_over_a_state_that_carries_anothers_name() -> None:
     presence.receive(first, [said(7, 3, "ada")], 0.0)
     presence.leave(first, 1.0, goodbye=False)
     presence.receive(other, [said(7, 3, "ada")], 2.0)
-    assert other.owned == set()
+    assert other.owned == ()
     assert shown(presence) == {7: (3, "ada")}
     presence.receive(again, [said(7, 3, "ada")], 3.0)
-    assert again.owned == {7}
+    assert again.owned == (7,)
 
 
 def test_an_echo_of_somebody_else_changes_nothing() -> None:
