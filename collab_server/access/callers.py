@@ -8,6 +8,7 @@ such proxy: what stands left of it is the client's own invention.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -65,8 +66,8 @@ class Callers:
         return Caller(
             address=str(address) if address is not None else None,
             is_loopback=is_loopback,
-            origin=_only(headers("origin")),
-            host=self._host(read_address(peer), headers),
+            origin=_shared(_only(headers("origin"))),
+            host=_shared(self._host(read_address(peer), headers)),
         )
 
     def _is_trusted(self, address: _Address | None) -> bool:
@@ -149,6 +150,11 @@ def _split_quoted(text: str) -> list[str]:
         return []
     cuts = [found.start() for found in _QUOTED_OR_COMMA.finditer(text) if found[0] == ","]
     return [text[begin + 1 : end] for begin, end in zip([-1, *cuts], [*cuts, len(text)], strict=True)]
+
+
+def _shared(text: str | None) -> str | None:
+    """The same object for the same text: few sites have many callers, and each is kept for hours."""
+    return None if text is None else sys.intern(text)
 
 
 def _only(values: Iterable[str]) -> str | None:

@@ -56,7 +56,7 @@ class LoopbackGatekeeper:
         """The same."""
         if not caller.is_loopback:
             raise RefusedError("this server has no keys for tokens, so it serves its own machine only")
-        return Admission(ANONYMOUS, Role.OWNER)
+        return _OWNER
 
 
 class TokenGatekeeper:
@@ -158,6 +158,9 @@ class CountingGatekeeper:
     async def admit_everywhere(self, token: str | None, caller: Caller) -> Admission:
         """As the other one decides; not counted, because nobody enters anything."""
         return await self._inner.admit_everywhere(token, caller)
+
+
+_OWNER: Final = Admission(ANONYMOUS, Role.OWNER)
 
 
 def _anonymous(role: Role) -> Admission:

@@ -45,27 +45,32 @@ class Traffic:
         """What pays for all that comes over one socket. Programs on this machine are not limited."""
         if caller.is_loopback or not self.by_address.limits:
             return NOBODY
-        return Purse(((self.by_address, network_of(caller.address)),))
+        return Purse(self, address=network_of(caller.address))
 
     def of_member(self, identity: Identity, room: str) -> Purse:
         """What pays, besides, for all that goes into one room."""
-        payers: list[tuple[Meter, str]] = [(self.by_room, room)] if self.by_room.limits else []
+        payer = room if self.by_room.limits else None
         user = identity.user_id if self.by_user.limits else None
-        if user is not None:
-            payers.append((self.by_user, user))
-        return Purse(tuple(payers), culprit=(self.by_user, user) if user is not None else None)
+        return NOBODY if payer is None and user is None else Purse(self, room=payer, user=user)
 
 
 class Purse:
-    """Pays for messages."""
+    """Pays for messages, with what an address, a room and a user have; None for what pays nothing."""
 
-    __slots__ = ("_culprit", "_payers", "_unpaid")
+    __slots__ = ("_address", "_room", "_traffic", "_unpaid", "_user")
 
     def __init__(
-        self, payers: tuple[tuple[Meter, str], ...], culprit: tuple[Meter, str] | None = None
+        self,
+        traffic: Traffic,
+        *,
+        address: str | None = None,
+        room: str | None = None,
+        user: str | None = None,
     ) -> None:
-        self._payers = payers
-        self._culprit = culprit
+        self._traffic = traffic
+        self._address = address
+        self._room = room
+        self._user = user
         self._unpaid = 0.0
 
     def pay(self, now: float, amount: float = 1.0) -> float:
@@ -74,9 +79,15 @@ class Purse:
         if unpaid < _BATCH:
             return 0.0
         self._unpaid = 0.0
+        traffic = self._traffic
         hold_back_s = 0.0
-        for meter, key in self._payers:
-            hold_back_s = max(hold_back_s, meter.take(key, now, unpaid))
+        for meter, key in (
+            (traffic.by_address, self._address),
+            (traffic.by_room, self._room),
+            (traffic.by_user, self._user),
+        ):
+            if key is not None:
+                hold_back_s = max(hold_back_s, meter.take(key, now, unpaid))
         return hold_back_s
 
     def strained_s(self, now: float) -> float:
@@ -84,11 +95,8 @@ class Purse:
 
         A room, or an address that many share, holds its senders back, but is not the fault of each of them.
         """
-        if self._culprit is None:
-            return 0.0
-        meter, key = self._culprit
-        return meter.strained_s(key, now)
+        return 0.0 if self._user is None else self._traffic.by_user.strained_s(self._user, now)
 
 
-NOBODY = Purse(())
+NOBODY = Purse(Traffic(TrafficSettings()))
 """Pays for everything."""

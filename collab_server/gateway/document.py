@@ -99,11 +99,11 @@ class DocumentSession(Stay):
         self._home.queued(len(frame), is_entering=self.is_entering)
         self._queued_bytes += len(frame)
         self._queued_count += 1
-        self.waiting.append((frame, at))
+        self.keep_waiting(frame, at)
 
     def forget_waiting(self) -> None:
         """Drop what waits."""
-        self.waiting.clear()
+        self.waiting = None
         self._home.unqueued(self._queued_bytes, self._queued_count)
         self._queued_bytes = self._queued_count = 0
 

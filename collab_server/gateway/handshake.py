@@ -73,9 +73,12 @@ class Headers(Mapping[str, str]):
                 yield name.strip().lower(), value.strip(" \t")
 
 
+_NO_HEADERS: Final = Headers(b"")
+
+
 @dataclass(slots=True)
 class Request:
-    """An accepted upgrade request.
+    """An accepted upgrade request. Once its handler has begun, headers and addresses are forgotten.
 
     ``subprotocol`` is what the answer names: the client's first offer (browsers and Node's ``ws`` abort
     when they offered some and none was chosen). The handler factory may set it to another offered one, or
@@ -94,6 +97,12 @@ class Request:
     """Who it comes from, proxies considered; ``entrance`` fills it in before a dialect sees the request."""
     counted_as: str | None = None
     """The address that this connection counts for; None if it counts for none."""
+
+    def forget_head(self) -> None:
+        """Let go of what only the beginning of a connection asks for: it may live for hours."""
+        self.headers = _NO_HEADERS
+        self.remote_address = None
+        self.subprotocols = ()
 
     @property
     def query(self) -> str:

@@ -8,52 +8,34 @@ anybody else can be asked for a buffer.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Final
 
 _READ_BYTES: Final = 16 * 1024
 _SHARED: Final = memoryview(bytearray(_READ_BYTES))
 
 
-class Sleeper(Protocol):
-    """Whose nap it is."""
+class Nap(asyncio.BufferedProtocol):
+    """A connection that is the protocol of its own transport while it naps."""
+
+    __slots__ = ()
 
     def wake(self, data: bytes) -> None:
-        """Bytes came."""
-
-    def pause_writing(self) -> None:
-        """The high-water mark was crossed."""
-
-    def resume_writing(self) -> None:
-        """The low-water mark was reached."""
+        """Bytes came: the nap is over."""
+        raise NotImplementedError
 
     def lost(self) -> None:
         """The TCP connection is gone."""
+        raise NotImplementedError
 
-
-class Nap(asyncio.BufferedProtocol):
-    """The protocol of a transport while its connection naps."""
-
-    __slots__ = ("_sleeper",)
-
-    def __init__(self, sleeper: Sleeper) -> None:
-        self._sleeper = sleeper
-
-    def get_buffer(self, sizehint: int) -> memoryview:
+    @staticmethod
+    def get_buffer(_sizehint: int) -> memoryview:  # a method would be kept bound
         """The buffer that all naps share."""
         return _SHARED
 
     def buffer_updated(self, nbytes: int) -> None:
-        """The nap is over."""
-        self._sleeper.wake(bytes(_SHARED[:nbytes]))
+        """Copy out what came."""
+        self.wake(bytes(_SHARED[:nbytes]))
 
-    def pause_writing(self) -> None:
-        """Pass it on."""
-        self._sleeper.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Pass it on."""
-        self._sleeper.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
-        self._sleeper.lost()
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The end, during a nap."""
+        self.lost()

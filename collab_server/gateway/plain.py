@@ -71,7 +71,7 @@ class PlainConnection(Connection):
         self._waiting_bytes += len(data)
         if self._waiting_bytes > 2 * self.lobby.settings.frame_bytes_max:
             raise TooBigError("too much before the room was open")
-        session.waiting.append((data, 0))
+        session.keep_waiting(data, 0)
 
     @property
     def may_read(self) -> bool:

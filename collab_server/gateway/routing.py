@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -38,4 +39,4 @@ def room_name(raw: bytes, bytes_max: int) -> str:
         raise MalformedError("a room's name is UTF-8") from error
     if "\0" in name:
         raise MalformedError("a room's name has no NUL character")
-    return name
+    return sys.intern(name)  # everybody in a room shares one

@@ -31,8 +31,8 @@ class Stay(Session):
         """What this client's messages are paid from, besides its socket's."""
         self.host: Host | None = None
         """The room, once it is open and joined."""
-        self.waiting: list[tuple[bytes, int]] = []
-        """Frames that came before, each with where its message begins."""
+        self.waiting: list[tuple[bytes, int]] | None = None
+        """Frames that came before, each with where its message begins; None if there are none."""
         self._has_left = False
         self._goodbye = False
         self._is_barred = False
@@ -64,6 +64,12 @@ class Stay(Session):
 
     # -- in and out
 
+    def keep_waiting(self, frame: bytes, at: int) -> None:
+        """Keep a frame until the room is open; its message begins at ``at``. The caller bounds them."""
+        if self.waiting is None:
+            self.waiting = []
+        self.waiting.append((frame, at))
+
     async def enter(self, token: str | None) -> None:
         """Ask for admission, open the room, join it, and take what the client said meanwhile."""
         lobby = self.connection.lobby
@@ -89,7 +95,7 @@ class Stay(Session):
             log.exception("a session could not enter its room")
             self.refuse(PeerError("internal error"))
         finally:
-            self.waiting.clear()
+            self.waiting = None
             if self._has_left or self._is_barred:
                 lobby.sessions.discard(self)
 
@@ -104,7 +110,7 @@ class Stay(Session):
             if self.connection.is_full:
                 host.peer_full(self)
             # A client that wrote and left at once has left its edits here: they count.
-            frames, self.waiting = self.waiting, []
+            frames, self.waiting = self.waiting or [], None
             for count, (frame, at) in enumerate(frames):
                 if self._is_barred:
                     self.unheard(frames[count:])

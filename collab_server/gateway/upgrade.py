@@ -18,6 +18,7 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+from uvloop.loop import PseudoSocket  # type: ignore[attr-defined]  # missing in its stub
 
 from collab_server.errors import BusyError, CloseCode, PeerError
 from collab_server.gateway.handshake import HandshakeError, Request, http_error, read_upgrade
@@ -158,7 +159,10 @@ class WebSocketServer:
         socket = Socket(self, transport, upgrade.request, upgrade.agreement)
         self.keepalive.add(socket)
         self._is_empty.clear()
-        return socket.begin(handler, pipelined)
+        protocol = socket.begin(handler, pipelined)
+        upgrade.request.forget_head()
+        _forget_names(transport)
+        return protocol
 
     def refuse(
         self, transport: asyncio.Transport, status: HTTPStatus, response: bytes, on_lost: Callable[[], None]
@@ -194,6 +198,13 @@ def departure(count: int, over_s: float, min_per_s: float) -> tuple[int, float]:
     per_s = max(min_per_s, count / max(over_s, _GROUP_S))
     group = max(1, math.ceil(per_s * _GROUP_S))
     return group, group / per_s
+
+
+def _forget_names(transport: asyncio.Transport) -> None:
+    """Have uvloop's stand-in for a socket forget both addresses, which it keeps for good once asked."""
+    stand_in: Any = transport.get_extra_info("socket")
+    if isinstance(stand_in, PseudoSocket):
+        stand_in.__init__(stand_in.family, stand_in.type, stand_in.proto, stand_in.fileno())
 
 
 def _nothing() -> None:

@@ -54,7 +54,17 @@ _NAP_AFTER_S: Final = 2.0  # who types never naps
 _COPY_BYTES_MAX: Final = 4096  # up to here one copied buffer is cheaper for the loop than two
 
 
-_NOBODY: Final = asyncio.Protocol()
+class _Nobody(asyncio.Protocol):
+    """Hears nothing. uvloop keeps a protocol's method: this one is the same object for all transports."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def data_received(_data: bytes) -> None:
+        """Nothing."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class SocketHandler(Protocol):
@@ -105,7 +115,7 @@ class _State(IntEnum):
     ENDED = 2  # frames are not read any more; what is left is the end of the TCP connection
 
 
-class Socket(WSListener):
+class Socket(WSListener, Nap):
     """One open connection.
 
     All methods are to be called in the event loop. Sending to a socket that is closing or closed does
@@ -248,7 +258,7 @@ class Socket(WSListener):
             return False
         self._drop_parser()
         self._parser_room = 0
-        self._transport.set_protocol(Nap(self))
+        self._transport.set_protocol(self)
         return True
 
     def is_reading(self) -> bool:
@@ -283,7 +293,7 @@ class Socket(WSListener):
         # uvloop keeps the last unbuffered protocol of a transport for good: let that be nobody, and not a
         # whole HTTP protocol for each idle connection.
         self._transport.set_protocol(_NOBODY)
-        self._transport.set_protocol(Nap(self))
+        self._transport.set_protocol(self)
         try:
             handler.on_open(self)
         except PeerError as error:

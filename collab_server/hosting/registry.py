@@ -74,6 +74,7 @@ class Registry:
         self._evictions: dict[str, asyncio.TimerHandle] = {}
         self._unsettled: set[str] = set()
         self._draining = False
+        self._on_quiet, self._on_ended = self._await_quiet, self._forget  # the same objects for all rooms
 
     @property
     def hosts(self) -> list[Host]:
@@ -207,8 +208,8 @@ class Registry:
             self._settings,
             self._metrics,
             wall_clock_ms=self._wall_clock_ms,
-            on_quiet=self._await_quiet,
-            on_ended=self._forget,
+            on_quiet=self._on_quiet,
+            on_ended=self._on_ended,
         )
         if stored is not None and stored.updates:
             host.rows_since_compaction = len(stored.updates)

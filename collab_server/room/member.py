@@ -64,7 +64,8 @@ class Member:
 
         # the room's
         self.lag: dict[int, int] | None = None
-        """The state vector that it was left at; None while it gets edits as they come. Shared: not mutated."""
+        """The state vector that it was left at; None while it gets edits as they come. Shared: not
+        mutated."""
         self.lag_changes = 0
         """The room's count of changes at that moment."""
         self.lag_awareness = 0
@@ -74,8 +75,7 @@ class Member:
         self.slow = False
         """Whether its socket is full."""
         self.owned: tuple[int, ...] = ()
-        """The awareness client ids that it speaks for: mostly one, and few at most. An empty set would take 216
-        bytes."""
+        """The awareness client ids that it speaks for; few at most, and an empty set takes 216 bytes."""
         self.claim: int | None = None
         """The awareness client id that it has claimed from another, undecided as yet."""
         self.may_claim = True
