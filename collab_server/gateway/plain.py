@@ -154,7 +154,7 @@ class PlainSession(Stay):
                 except RefusedError as error:
                     # It shows its user what nobody else has: it must drop its view and sync again.
                     self.send(PLAIN.permission_denied(error.reason))
-                    raise BusyError(error.reason, CloseCode.RESET) from error
+                    raise BusyError(f"reset: {error.reason}", CloseCode.RESET) from error
             case sync.Awareness(payload):
                 received[Kind.AWARENESS].add(size_bytes)
                 host.receive_awareness(self, payload)

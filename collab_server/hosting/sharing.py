@@ -351,7 +351,7 @@ class Sharing:
         else:
             if was_deleted:
                 # Deleted and made anew: what is open here is another document than what is stored.
-                shared.host.end(BusyError("the document was deleted and made anew", CloseCode.RESET))
+                shared.host.end(BusyError("reset: the document was deleted and made anew", CloseCode.RESET))
                 return
         if shared.host.ended:
             return

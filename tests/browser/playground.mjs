@@ -243,6 +243,43 @@ await play({
     assert.deepEqual(small, [], 'each control has a name')
   },
 
+  async token (editors, narrowed) {
+    const a = await mira({ patient: false })
+    await a.waitForSelector('[data-testid=banner][data-code="4401"]:not([hidden])')
+    assert.equal(await at(a, 'reason').textContent(), 'a token is needed')
+    await at(a, 'token').fill('no token at all')
+    await a.keyboard.press('Enter')
+    await until('a bad one is told', async () => await at(a, 'reason').textContent() === 'the token is no JWT')
+    await at(a, 'token').fill(editors)
+    await a.keyboard.press('Enter')
+    await connected(a)
+    await type(a, at(a, 'title'), 'Lisbon')
+    await until('it is saved', async () => await at(a, 'saved').textContent() === 'All changes saved')
+    await reload(a)
+    await connected(a)
+
+    const b = await jonas({ patient: false })
+    await b.goto(`${pageUrl}?token=${narrowed}#${encodeURIComponent(room)}`)
+    await b.waitForSelector('body[data-ready]')
+    await connected(b)
+    assert.equal(new URL(b.url()).search, '', 'the token is out of the address')
+    await type(b, at(b, 'notes'), 'mine to write')
+    await until('what is allowed arrives', async () => await value(a, 'notes') === 'mine to write')
+    await at(b, 'title').focus()
+    await b.keyboard.press('End')
+    await b.keyboard.type('!')
+    await b.waitForSelector('[data-testid=banner][data-code=refused]:not([hidden])')
+    assert.match(await at(b, 'reason').textContent(), /"title"/)
+    await until('it is not called saved', async () => await at(b, 'saved').textContent() === 'Not shared')
+    await type(a, at(a, 'notes'), ', and ours')
+    await until('it reads on', async () => await value(b, 'notes') === 'mine to write, and ours')
+    await at(b, 'discard').click()
+    await until('both are the same again', async () => await value(b, 'title') === 'Lisbon' && await state(b) === 'connected')
+    await type(b, at(b, 'notes'), '.')
+    const both = await same(a, b)
+    assert.deepEqual([both.title, both.notes], ['Lisbon', 'mine to write, and ours.'])
+  },
+
   async closed (code, kind) {
     let connections = 0
     const page = await mira({
@@ -263,7 +300,7 @@ await play({
       assert.equal(await state(page), 'closed')
       const seen = connections
       if (code !== '4404') {
-        await at(page, 'banner').getByRole('button').click()
+        await at(page, 'banner').getByRole('button', { name: 'Try again' }).click()
         await until('it tries again when told', () => connections > seen)
       }
       assert.equal(connections, code === '4404' ? 1 : 2)

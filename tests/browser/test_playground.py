@@ -9,6 +9,7 @@ import pytest
 
 from collab_server.api import pages
 from tests.browser.conftest import Playground
+from tests.interop.conftest import SECRET, token
 from tests.support.server import ServerProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
@@ -56,7 +57,16 @@ def test_a_phone_sees_everything_without_scrolling_sideways(playground: Playgrou
 
 @pytest.mark.parametrize(
     ("code", "comes_back"),
-    [(4400, False), (4403, False), (4404, False), (4413, False), (1009, False), (1012, True), (4503, True)],
+    [
+        (4400, False),
+        (4401, False),
+        (4403, False),
+        (4404, False),
+        (4413, False),
+        (1009, False),
+        (1012, True),
+        (4503, True),
+    ],
 )
 def test_a_close_code_is_told_in_words_and_obeyed(
     playground: Playground, code: int, comes_back: bool
@@ -81,6 +91,20 @@ def test_a_trip_is_as_it_was_after_the_server_was_killed(
     place.play("write", room=room)
     server.restart(kill=True)
     place.play("read", room=room)
+
+
+def test_a_token_is_asked_for_and_what_it_does_not_allow_can_be_taken_back(
+    own_playground: Playground, server_factory: Callable[..., ServerProcess]
+) -> None:
+    server = server_factory(jwt_secret=SECRET)
+    place = Playground(f"{server.http_url}/playground/", server)
+    room = place.room()
+    place.play(
+        "token",
+        token({room: "editor"}),
+        token({room: {"role": "editor", "roots": ["notes"]}}, "ben"),
+        room=room,
+    )
 
 
 def test_the_committed_page_names_no_other_host() -> None:

@@ -99,7 +99,9 @@ async def test_a_forbidden_edit_reaches_nobody_and_who_made_it_begins_anew(
         await peers.wait(name, f"{_NOTES} === 'allowed, '")
     await peers.run("ann", "doc.getMap('budget').set('EUR', 1)")
     if kind[0] == "y":
-        await peers.wait("ann", "peer.closes.some(([code]) => code === 4205)")
+        await peers.wait(
+            "ann", "peer.closes.some(([code, reason]) => code === 4205 && reason.startsWith('reset'))"
+        )
     else:
         await peers.wait("ann", "memory.closed.some(reason => reason.startsWith('reset'))")
     # What the application has to do then: away with the document, its history of undo and its local copy.

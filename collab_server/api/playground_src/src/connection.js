@@ -6,9 +6,10 @@ import * as decoding from 'lib0/decoding'
 import * as encoding from 'lib0/encoding'
 import { IndexeddbPersistence } from 'y-indexeddb'
 import { WebsocketProvider } from 'y-websocket'
-import { meaningOf } from './closecodes.js'
+import { meaningOf, refusal } from './closecodes.js'
 
 const MESSAGE_SYNC = 0
+const MESSAGE_AUTH = 2
 const SYNC_STEP_1 = 0
 const MESSAGE_SYNC_STATUS = 102
 const ASK_EVERY_MS = 100
@@ -24,6 +25,7 @@ export class Connection {
     this.room = room
     this.onchange = onchange
     this.closed = null // the meaning of the last close code until the next sync
+    this.refused = null // why edits of this page were not taken
     this.everSynced = false
     this.made = 0 // local changes counted, and how many of them the server has committed
     this.saved = 0
@@ -67,6 +69,15 @@ export class Connection {
     this.onchange()
   }
 
+  /** Begins anew without what was refused: Yjs cannot take it out of the document. */
+  async discard () {
+    this.provider.destroy()
+    sessionStorage.removeItem(this.storageKey)
+    const patience = new Promise(resolve => setTimeout(resolve, LOCAL_COPY_PATIENCE_MS)) // another window may have it open
+    await Promise.race([this.localCopy.clearData(), patience])
+    location.reload()
+  }
+
   /** `{ state, unsaved, saving, notice }`: state is offline, closed, connected, connecting or reconnecting. */
   view () {
     const connected = this.provider.wsconnected && this.provider.synced
@@ -78,8 +89,11 @@ export class Connection {
     const unsaved = this.made - this.saved
     const saving = !connected
       ? 'local'
-      : this.serverConfirms === false ? 'sent' : unsaved === 0 ? 'saved' : 'saving'
-    return { state, unsaved, saving, notice: this.offline ? null : this.closed }
+      : this.refused !== null
+        ? 'refused'
+        : this.serverConfirms === false ? 'sent' : unsaved === 0 ? 'saved' : 'saving'
+    const notice = this.closed?.retry !== 'final' && this.refused !== null ? refusal(this.refused) : this.closed
+    return { state, unsaved, saving, notice: this.offline ? null : notice }
   }
 
   #countChanges () {
@@ -99,6 +113,12 @@ export class Connection {
       this.saved = Math.max(this.saved, Math.min(decoding.readVarUint(payload), this.made))
       this.serverConfirms = true
       this.#remember()
+      this.onchange()
+    }
+    // "Permission denied": either an edit was not taken, or a close code follows that says more.
+    provider.messageHandlers[MESSAGE_AUTH] = (_encoder, decoder) => {
+      if (decoding.readVarUint(decoder) !== 0) return
+      this.refused ??= decoding.readVarString(decoder)
       this.onchange()
     }
     const sync = provider.messageHandlers[MESSAGE_SYNC]
@@ -127,7 +147,8 @@ export class Connection {
     })
     provider.on('connection-close', event => {
       if (event !== null) {
-        this.closed = meaningOf(event.code)
+        this.closed = meaningOf(event.code, event.reason)
+        if (this.closed.retry === 'final') this.refused = null
         const later = this.closed.retry === 'later'
         // Spread out: after a restart everybody comes back at once.
         provider.maxBackoffTime = BACKOFF_MS[later ? 'later' : 'soon'] * (0.5 + Math.random() / 2)

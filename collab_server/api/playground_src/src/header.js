@@ -1,7 +1,8 @@
 // The bar on top: who is here, whether the connection stands, whether everything is saved, and the way to other trips.
+import { wantsToken } from './closecodes.js'
 import { h, icon, iconButton } from './dom.js'
 import { avatar } from './presence.js'
-import { addressOf, newRoomName, open, recentRooms, room } from './room.js'
+import { addressOf, newRoomName, open, ownAddress, recentRooms, room, token, useToken } from './room.js'
 
 const AVATARS_MAX = 5
 const STATES = {
@@ -60,7 +61,8 @@ export class Header {
       local: unsaved === 0 ? '' : changes,
       saving: 'Saving…',
       saved: 'All changes saved',
-      sent: 'Sent; this server confirms no saves'
+      sent: 'Sent; this server confirms no saves',
+      refused: 'Not shared'
     }[saving]
     this.offline.checked = this.connection.offline
     const { undoStack, redoStack } = this.trip.undo
@@ -81,19 +83,39 @@ export class Header {
   }
 
   #renderBanner (notice) {
-    const code = notice?.text == null ? null : notice.code
-    if (this.banner.hidden === (code === null) && this.drawnCode === code) return
-    this.drawnCode = code
-    this.banner.hidden = code === null
-    if (code === null) return
-    const final = notice.retry === 'final'
-    this.banner.dataset.code = String(code)
+    const drawn = notice?.text == null ? null : `${notice.code} ${notice.reason ?? ''}`
+    if (this.banner.hidden === (drawn === null) && this.drawnNotice === drawn) return
+    this.drawnNotice = drawn
+    this.banner.hidden = drawn === null
+    if (drawn === null) return
+    this.banner.dataset.code = String(notice.code)
     this.banner.dataset.retry = notice.retry
-    const action = code === 4404
-      ? h('button', { type: 'button', class: 'primary', onclick: () => open(newRoomName()) }, 'Start a new trip')
-      : final ? h('button', { type: 'button', onclick: () => this.connection.retry() }, 'Try again') : null
-    this.banner.replaceChildren(...[icon('notice'), h('span', {}, notice.text), action].filter(part => part !== null))
+    this.banner.replaceChildren(...[
+      icon('notice'), h('span', {}, notice.text),
+      notice.reason ? h('small', { 'data-testid': 'reason' }, notice.reason) : null,
+      ...this.#actions(notice)
+    ].filter(part => part !== null))
   }
+
+  #actions ({ code, retry }) {
+    const button = (text, onclick, props) => h('button', { type: 'button', onclick, ...props }, text)
+    if (code === 4404) return [button('Start a new trip', () => open(newRoomName()), { class: 'primary' })]
+    if (retry === 'discard') return [button('Discard my changes', () => this.connection.discard(), { 'data-testid': 'discard' })]
+    if (retry !== 'final') return []
+    return [...(wantsToken(code) ? [tokenForm()] : []), button('Try again', () => this.connection.retry())]
+  }
+}
+
+/** For who has a token, as `collab-server token` prints it. It stays in this window. */
+function tokenForm () {
+  const input = h('input', {
+    type: 'password', 'aria-label': 'Token', placeholder: token === undefined ? 'Paste a token' : 'Paste another token', 'data-testid': 'token', autocomplete: 'off', required: true
+  })
+  const submit = event => {
+    event.preventDefault()
+    if (input.value.trim() !== '') useToken(input.value.trim())
+  }
+  return h('form', { class: 'token-form', onsubmit: submit, title: 'collab-server token prints one' }, input, h('button', { type: 'submit', class: 'primary' }, 'Use it'))
 }
 
 function roomMenu () {
@@ -127,7 +149,7 @@ function shareMenu () {
   })
   return menu('share', [icon('share'), h('span', {}, 'Share')], 'Share this trip', [
     copy,
-    h('button', { type: 'button', class: 'menu-item', 'data-testid': 'second-window', onclick: () => window.open(addressOf(room), '_blank', 'noopener') },
+    h('button', { type: 'button', class: 'menu-item', 'data-testid': 'second-window', onclick: () => window.open(ownAddress(), '_blank', 'noopener') },
       icon('window'), h('span', {}, 'Open a second window')),
     h('p', { class: 'hint' }, 'Another window is another person: put the two side by side.')
   ])

@@ -8,7 +8,7 @@ import { HistoryClient } from './history/client.js'
 import { HistoryDrawer } from './history/drawer.js'
 import { ItineraryView } from './itinerary.js'
 import { loadUser, Presence } from './presence.js'
-import { httpBase, rememberRoom, room, socketBase, socketParams } from './room.js'
+import { httpBase, rememberRoom, room, socketBase, token } from './room.js'
 import { textField } from './textfield.js'
 import { Toast } from './toast.js'
 import { Trip } from './trip.js'
@@ -23,11 +23,11 @@ let presence = null
 let header = null
 
 const connection = new Connection({
-  doc, base: socketBase, room, params: socketParams, onchange: () => header?.render()
+  doc, base: socketBase, room, params: token === undefined ? {} : { auth: token }, onchange: () => header?.render()
 })
 const fields = new Fields(trip, () => presence)
 const history = new HistoryDrawer({
-  client: new HistoryClient(httpBase, room, socketParams.auth),
+  client: new HistoryClient(httpBase, room, token),
   connection,
   doc,
   toast: new Toast(byId('messages')),

@@ -14,14 +14,31 @@ export const socketBase = query.get('ws') ?? `${location.protocol === 'https:' ?
 /** The same server over HTTP. */
 export const httpBase = socketBase.replace(/^ws/, 'http')
 
-/** Query parameters of the socket: a token, where the server asks for one. */
-export const socketParams = query.has('auth') ? { auth: query.get('auth') } : {}
+const TOKEN_KEY = `collab-playground:token:${socketBase}`
+const TOKEN_PARAMETERS = ['auth', 'token']
+takeTokenFromAddress()
 
-/** The address that shows `name`, with this page's other parameters kept. */
+/** The token for the server, where it asks for one; undefined if there is none. */
+export const token = sessionStorage.getItem(TOKEN_KEY) ?? undefined
+
+/** Uses another token from now on. */
+export function useToken (text) {
+  sessionStorage.setItem(TOKEN_KEY, text)
+  location.reload()
+}
+
+/** The address that shows `name`, with this page's other parameters kept. The token is nobody else's, so it is not in it. */
 export function addressOf (name) {
   const url = new URL(location.href)
   url.searchParams.delete('room')
   url.hash = encodeURIComponent(name)
+  return url.href
+}
+
+/** The address of this room for another window of the same person. */
+export function ownAddress () {
+  const url = new URL(addressOf(room))
+  if (token !== undefined) url.searchParams.set('auth', token)
   return url.href
 }
 
@@ -48,6 +65,15 @@ export function recentRooms () {
 export function rememberRoom (title) {
   const others = recentRooms().filter(entry => entry.room !== room)
   localStorage.setItem(RECENT_KEY, JSON.stringify([{ room, title }, ...others].slice(0, RECENT_MAX)))
+}
+
+// Kept for this window only, and out of what is copied, bookmarked and remembered.
+function takeTokenFromAddress () {
+  const given = TOKEN_PARAMETERS.map(name => query.get(name)).find(Boolean)
+  if (given !== undefined) sessionStorage.setItem(TOKEN_KEY, given)
+  const url = new URL(location.href)
+  for (const name of TOKEN_PARAMETERS) url.searchParams.delete(name)
+  if (url.href !== location.href) history.replaceState(null, '', url)
 }
 
 function decode (text) {
