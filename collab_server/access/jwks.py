@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
 from jwt import InvalidKeyError
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.utils import base64url_decode
@@ -75,7 +76,7 @@ def _key(entry: Any, *, secrets_allowed: bool) -> Key | None:
         return None
     try:
         key = _read_key(entry, kid, secrets_allowed=secrets_allowed)
-    except (KeyUnusableError, InvalidKeyError, ValueError, TypeError, KeyError):
+    except (KeyUnusableError, InvalidKeyError, UnsupportedAlgorithm, ValueError, TypeError, KeyError):
         return None
     if key is None or entry.get("alg", key.algorithm.value) != key.algorithm.value:
         return None
