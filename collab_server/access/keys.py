@@ -97,9 +97,9 @@ class FixedKeys:
         return False
 
 
-def secret_key(secret: bytes, kid: str | None = None) -> Key:
+def secret_key(secret: bytes, kid: str | None = None, *, bytes_min: int = SECRET_BYTES_MIN) -> Key:
     """A secret for HS256. Raises KeyUnusableError for a short one, and for a public key in disguise."""
-    if len(secret) < SECRET_BYTES_MIN:
+    if len(secret) < bytes_min:
         raise KeyUnusableError(too_short(secret))
     try:
         material = _VERIFIERS[Algorithm.HS256].prepare_key(secret)

@@ -290,7 +290,7 @@ def test_the_settings_are_shown_without_secrets(tmp_path: Path) -> None:
     ("arguments", "code", "told"),
     [
         (["--host", "0.0.0.0"], 2, "set --jwt-secret, --jwt-key, --jwks or --access-callback"),  # noqa: S104
-        (["--jwt-secret", "short"], 2, "has 5 bytes, and HS256 needs 32 or more"),
+        (["--jwt-secret", "sh0rt", "--host", "0.0.0.0"], 2, "has 5 bytes, and HS256 needs 32 or more"),  # noqa: S104
         (["--jwt-key", "/nowhere/key.pem"], 1, "jwt_key /nowhere/key.pem cannot be read"),
         (["--jwks", "http://keys.example/"], 1, "is not encrypted"),
         (["--jwks", "/nowhere/jwks.json"], 1, "jwks /nowhere/jwks.json cannot be used: No such file"),
@@ -302,6 +302,7 @@ def test_a_server_that_cannot_start_says_why_in_one_line(arguments: list[str], c
     done = command("serve", *ports, *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
+    assert "sh0rt" not in done.stderr
     assert done.stderr.startswith("collab-server: ")
     assert done.stderr.count("\n") == 1
 

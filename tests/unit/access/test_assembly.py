@@ -12,6 +12,7 @@ import pytest
 from collab_server.access.assembly import Access, check_exposure
 from collab_server.access.gatekeeper import OpenGatekeeper
 from collab_server.access.identity import ANONYMOUS, Admission, Caller, Role
+from collab_server.access.issuing import issue
 from collab_server.access.revocations import Held, Revocations
 from collab_server.config import RoleName, Settings
 from collab_server.errors import BusyError, ConfigError, NotAuthenticatedError, RefusedError
@@ -119,6 +120,22 @@ def test_this_machine_may_be_served_without_keys(host: str) -> None:
 )
 def test_others_are_served_with_a_key_or_a_callback_or_when_one_says_so(settings: dict[str, Any]) -> None:
     check_exposure(Settings(host="0.0.0.0", **settings))  # noqa: S104 - that is what is asked
+
+
+def test_a_secret_that_can_be_guessed_is_for_this_machine_alone() -> None:
+    check_exposure(Settings(host="127.0.0.1", jwt_secret="x" * 31))
+    for elsewhere in ({}, {"allow_anonymous": True}):
+        with pytest.raises(ConfigError, match="jwt_secret has 31 bytes, and HS256 needs 32 or more"):
+            check_exposure(Settings(host="0.0.0.0", jwt_secret="x" * 31, **elsewhere))  # noqa: S104
+
+
+async def test_a_short_secret_checks_tokens_on_this_machine(make: Make) -> None:
+    access = make(jwt_secret="guess me")
+    await access.open()
+    token = issue(Settings(jwt_secret="guess me"), claims(exp=NOW_MS // 1000 + 60, rooms={"a": "editor"}))
+    assert (await access.gatekeeper.admit(token, "a", HERE)).role is Role.EDITOR
+    with pytest.raises(NotAuthenticatedError):
+        await access.gatekeeper.admit(None, "a", HERE)
 
 
 async def test_anybody_may_be_let_in_with_a_role(make: Make) -> None:
