@@ -66,7 +66,7 @@ def commit_table(commits: dict[str, list[Outcome]]) -> str:
                     f"{most.cpu:.2f}",
                 ]
             )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def opening_table(openings: dict[str, list[Opening]]) -> str:
@@ -75,7 +75,7 @@ def opening_table(openings: dict[str, list[Opening]]) -> str:
     for found in openings.values():
         for opening in found:
             by_document.setdefault(opening.name, []).append(opening)
-    return _table(
+    return table(
         ["cold room", "stored", *(f"{store}: ms (of it the read)" for store in openings)],
         [
             [name, _size(found[0].stored_bytes), *(f"{one.open_ms:.1f} ({one.load_ms:.1f})" for one in found)]
@@ -86,7 +86,7 @@ def opening_table(openings: dict[str, list[Opening]]) -> str:
 
 def past_table(pasts: Sequence[PastSize]) -> str:
     """A line for each session."""
-    return _table(
+    return table(
         [
             "session",
             "updates",
@@ -113,7 +113,8 @@ def past_table(pasts: Sequence[PastSize]) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
