@@ -361,13 +361,15 @@ def export(config_file: str | None, store: str | None, room: str, file: str) -> 
     """Write a document to FILE as one Yjs update; - is the standard output."""
     settings = _loaded(config_file, {"store": store}).settings
     from collab_server import administration as admin  # noqa: PLC0415 - see serve
+    from collab_server.administration_audit import AuditEvent, recorded  # noqa: PLC0415 - the same
 
     async def work() -> bytes:
         async with admin.opened_store(settings) as opened:
             return admin.whole(await admin.existing(opened, room))
 
-    update = asyncio.run(work())
-    _write(file, update)
+    with recorded(settings, AuditEvent.EXPORT, room):
+        update = asyncio.run(work())
+        _write(file, update)
 
 
 def _write(file: str, data: bytes) -> None:
@@ -396,6 +398,7 @@ def import_command(config_file: str | None, store: str | None, room: str, file: 
     """
     settings = _loaded(config_file, {"store": store}).settings
     from collab_server import administration as admin  # noqa: PLC0415 - see serve
+    from collab_server.administration_audit import AuditEvent, recorded  # noqa: PLC0415 - the same
 
     _check_room(room, settings)
     data = admin.checked_update(
@@ -408,7 +411,8 @@ def import_command(config_file: str | None, store: str | None, room: str, file: 
         async with admin.opened_store(settings, create=True) as opened:
             await admin.import_update(opened, room, data, revive=revive)
 
-    asyncio.run(work())
+    with recorded(settings, AuditEvent.IMPORT, room):
+        asyncio.run(work())
     print(f"{len(data)} bytes merged into {_printable(room)}")
 
 
@@ -442,13 +446,15 @@ def delete(config_file: str | None, store: str | None, room: str, yes: bool) -> 
     """
     settings = _loaded(config_file, {"store": store}).settings
     from collab_server import administration as admin  # noqa: PLC0415 - see serve
+    from collab_server.administration_audit import AuditEvent, recorded  # noqa: PLC0415 - the same
 
     async def work() -> None:
         async with admin.opened_store(settings) as opened:
             stored = await admin.existing(opened, room)
             if not yes and sys.stdin.isatty():
                 click.confirm(f"Delete {_printable(room)} ({stored.bytes_total} bytes) for good?", abort=True)
-            await admin.delete(opened, room)
+            with recorded(settings, AuditEvent.DELETE, room):
+                await admin.delete(opened, room)
 
     asyncio.run(work())
     print(f"deleted {_printable(room)}")
@@ -509,12 +515,14 @@ def restore_command(config_file: str | None, store: str | None, room: str, versi
     settings = _loaded(config_file, {"store": store}).settings
     from collab_server import administration as admin  # noqa: PLC0415 - see serve
     from collab_server import administration_history as past  # noqa: PLC0415 - the same
+    from collab_server.administration_audit import AuditEvent, recorded  # noqa: PLC0415 - the same
 
     async def work() -> bool:
         async with admin.opened_store(settings) as opened:
             return await past.restore_version(opened, room, version, settings)
 
-    done = asyncio.run(work())
+    with recorded(settings, AuditEvent.RESTORE, room, version=version):
+        done = asyncio.run(work())
     print(f"{_printable(room)} is as it was at {version}" + ("" if done else " already"))
 
 
@@ -527,12 +535,14 @@ def archive(config_file: str | None, store: str | None, room: str, file: str) ->
     settings = _loaded(config_file, {"store": store}).settings
     from collab_server import administration as admin  # noqa: PLC0415 - see serve
     from collab_server import administration_history as past  # noqa: PLC0415 - the same
+    from collab_server.administration_audit import AuditEvent, recorded  # noqa: PLC0415 - the same
 
     async def work() -> bytes:
         async with admin.opened_store(settings) as opened:
             return await past.archive(opened, room, settings)
 
-    _write(file, asyncio.run(work()))
+    with recorded(settings, AuditEvent.EXPORT, room, form="archive"):
+        _write(file, asyncio.run(work()))
 
 
 @doc.command()
@@ -545,21 +555,24 @@ def unarchive(config_file: str | None, store: str | None, file: str, room: str |
     settings = _loaded(config_file, {"store": store}).settings
     from collab_server import administration as admin  # noqa: PLC0415 - see serve
     from collab_server import administration_history as past  # noqa: PLC0415 - the same
+    from collab_server.administration_audit import AuditEvent, recorded  # noqa: PLC0415 - the same
 
     if room is not None:
         _check_room(room, settings)
     data = _read(file, settings.archive_bytes_max, "archive_bytes_max")
     _make_default_folder(settings)
 
-    async def work() -> str:
+    async def work() -> Any:
         async with admin.opened_store(settings, create=True) as opened:
-            made = await past.unarchive(opened, data, room, settings, revive=revive)
-            return (
-                f"{_printable(made.room)}: {made.bytes_total} bytes, {len(made.segments)} segments, "
-                f"{len(made.versions)} named versions"
-            )
+            return await past.unarchive(opened, data, room, settings, revive=revive)
 
-    print(asyncio.run(work()))
+    with recorded(settings, AuditEvent.IMPORT, room, form="archive") as about:
+        made = asyncio.run(work())
+        about["room"] = made.room
+    print(
+        f"{_printable(made.room)}: {made.bytes_total} bytes, {len(made.segments)} segments, "
+        f"{len(made.versions)} named versions"
+    )
 
 
 def _printable(text: str) -> str:
