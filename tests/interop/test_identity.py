@@ -256,6 +256,7 @@ async def test_a_renewed_token_changes_what_one_may_do_without_a_reconnect(
         await peers.run("ann", "await provider.sendToken()")
         await peers.wait("ann", "memory.scopes.at(-1) === args.scope", scope=scope)
         await peers.run("ann", f"doc.getText('notes').insert(0, '{role} ')")
+    await peers.wait("other", f"{_NOTES}.includes('editor ')")
     await peers.run("other", "doc.getText('notes').insert(0, 'other ')")
     await peers.wait("ann", f"{_NOTES}.includes('other ')")
     text = await peers.run("other", f"return {_NOTES}")
