@@ -444,6 +444,8 @@ class Settings(BaseModel):
     """How often the lag of the event loop is measured."""
     gc_full_interval_s: Seconds = 300.0
     """How often the whole heap is garbage-collected, at a moment when the process is quiet."""
+    gc_pause_max_ms: float = Field(10, gt=0, le=60_000, allow_inf_nan=False)
+    """A collection of the whole heap that would stop the process for longer is put off, for a day at most."""
 
     @property
     def has_keys(self) -> bool:

@@ -272,7 +272,10 @@ class Node:
             on_gone=self._entrance.gone,
         )
         self._loop_health = LoopHealth(
-            metrics.loop_lag_seconds, settings.loop_lag_interval_ms / 1000, settings.gc_full_interval_s
+            metrics.loop_lag_seconds,
+            settings.loop_lag_interval_ms / 1000,
+            settings.gc_full_interval_s,
+            settings.gc_pause_max_ms,
         )
         self._documents = Documents(self._store, self._registry, self._views.run)
         if self._sharing is not None:

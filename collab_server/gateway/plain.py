@@ -90,8 +90,9 @@ class PlainConnection(Connection):
 
     def ended(self, *, goodbye: bool) -> None:
         """The client is gone."""
-        if self._session is not None:
-            self._session.leave(goodbye=goodbye)
+        session, self._session = self._session, None  # or the pair would wait for the garbage collector
+        if session is not None:
+            session.leave(goodbye=goodbye)
 
     def keepalive_frame(self) -> Frame | None:
         """An empty awareness frame, once the room is open."""

@@ -139,6 +139,7 @@ class Journal:
             group = self._take_group()
             await self._commit(group)
             self._released = group[-1].sequence
+            del group  # while nothing comes, what was committed last and its room would be kept
             while self._barriers and self._barriers[0][0] <= self._released:
                 _, barrier = self._barriers.popleft()
                 if not barrier.done():

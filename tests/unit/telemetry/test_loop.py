@@ -47,6 +47,14 @@ def test_a_full_collection_waits_for_a_quiet_moment_but_not_for_ever(
     assert health._full_collection_due(since_s, cpu_share) is due
 
 
+@pytest.mark.parametrize(("since_s", "due"), [(11, False), (3600, False), (86_401, True)])
+def test_a_full_collection_that_would_take_too_long_is_put_off_for_a_day_at_most(
+    since_s: float, due: bool
+) -> None:
+    health = LoopHealth(Distribution((1,)), 0.25, 10, gc_pause_max_ms=0.001)
+    assert health._full_collection_due(since_s, 0.0) is due
+
+
 def test_pauses_are_measured_only_inside() -> None:
     pauses = {generation: Distribution((0.001,)) for generation in range(3)}
     with GcPauses(pauses):
