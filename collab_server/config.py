@@ -379,7 +379,7 @@ class Settings(BaseModel):
     connection_buffered_bytes_max: Size = Field(1 * MIB, ge=4 * KIB, le=4 * GIB)
     """Unsent bytes of one connection past which it is closed with 1013; one whole document aside."""
     connection_slow_max_s: Seconds = 60.0
-    """A connection whose unsent bytes have not shrunk for this long is closed with 1013."""
+    """A connection whose unsent bytes have not shrunk for this long is closed with 1013; over HTTP, cut."""
     message_rate_max_per_s: float = Field(1_000, gt=0, le=10_000_000, allow_inf_nan=False)
     """Messages a second that one connection may send on average; above it, it is read more slowly."""
     message_burst_max: Count = 20_000
@@ -387,7 +387,9 @@ class Settings(BaseModel):
     message_flood_max_s: Seconds = 10.0
     """A connection that has been held back for this long without a pause is closed with 4429."""
     handshake_timeout_s: Seconds = 10.0
-    """How long the request for a WebSocket may take."""
+    """How long the head of a request may take, that of a WebSocket too."""
+    http_body_bytes_min_per_s: float = Field(1024, ge=0, le=10_000_000, allow_inf_nan=False)
+    """A request whose body comes more slowly than this, over handshake_timeout_s, is cut."""
     silence_timeout_s: Seconds = 30.0
     """A connection that has not sent one message this long after opening is closed with 4408."""
     auth_timeout_s: Seconds = 10.0

@@ -229,6 +229,7 @@ def transport(settings: Settings) -> TransportSettings:
     return TransportSettings(
         message_bytes_max=settings.frame_bytes_max,
         head_timeout_s=settings.handshake_timeout_s,
+        http_body_bytes_min_per_s=settings.http_body_bytes_min_per_s,
         connections_max=settings.connections_max,
         http_connections_max=settings.http_connections_max,
         ping_interval_s=settings.ping_interval_s,

@@ -31,6 +31,9 @@ class TransportSettings:
     head_timeout_s: float = 10.0
     """From the connection (or the first byte of a later request) to the end of the request head."""
 
+    http_body_bytes_min_per_s: float = 1 * KIB
+    """A body of an HTTP request that comes more slowly, over ``head_timeout_s``, ends the connection."""
+
     connections_max: int = 20_000
     """Open WebSocket connections. The next one is accepted and closed with 1013: it comes back later.
 
@@ -58,7 +61,8 @@ class TransportSettings:
     """Waiting bytes below this, after ``on_full``, call ``on_drained``."""
 
     stall_timeout_s: float = 60.0
-    """A connection that stays full for this long is closed with 1013. 0 = no limit."""
+    """A connection that stays full for this long is closed with 1013; one whose HTTP answers nobody reads on
+    is cut. 0 = no limit."""
 
     send_buffer_bytes_max: int = 32 * MIB
     """Waiting bytes that a full connection may reach. The frame that would cross it closes with 1013."""

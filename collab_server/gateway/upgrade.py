@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +27,7 @@ from collab_server.gateway.keepalive import Keepalive
 from collab_server.gateway.linger import Linger
 from collab_server.gateway.observer import NullObserver, TransportObserver
 from collab_server.gateway.parserend import feed
+from collab_server.gateway.progress import Progress
 from collab_server.gateway.settings import TransportSettings
 from collab_server.gateway.websocket import Socket, SocketHandler
 
@@ -256,6 +258,10 @@ class _HeadProtocol(HttpToolsProtocol):
         self._heads_begun = 0
         self._refusal: tuple[HTTPStatus, str] | None = None
         self._head_timer: asyncio.TimerHandle | None = None
+        self._cycles: deque[Any] = deque()
+        """Requests that are being served, or wait for those before them."""
+        self._progress: Progress | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of the first head."""
@@ -267,8 +273,13 @@ class _HeadProtocol(HttpToolsProtocol):
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clocks."""
         self._stop_clock()
+        self._stop_looking()
+        for cycle in self._cycles:
+            # uvicorn tells the newest request only: others would go on to write to nobody.
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -288,6 +299,33 @@ class _HeadProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > self.home.settings.head_bytes_max:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too long")
+        elif self._is_in_message and not self._is_in_head:
+            self._watch()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        if self._progress is not None:
+            self._progress.received(len(body))
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """The application has said all; the client may not have read it."""
+        while self._cycles and self._cycles[0].response_complete:
+            self._cycles.popleft()
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._watch()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the application speaks."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        if self._progress is not None:
+            self._progress.drained()
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -315,7 +353,10 @@ class _HeadProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.home.settings.head_bytes_max:
             self._stop_parser(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too long")
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self._cycles.append(self.cycle)
 
     def _upgrade(self, pipelined: bytes) -> None:
         if not self._should_upgrade():
@@ -325,6 +366,7 @@ class _HeadProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, "an upgrade must wait for the answer before it")
             return
         self.connections.discard(self)
+        self._stop_looking()
         version = self.scope["http_version"].encode()
         lines = [b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers]
@@ -339,9 +381,45 @@ class _HeadProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         self._stop_clock()
+        self._stop_looking()
         self.home.refuse(
             self.transport, status, http_error(status, reason), lambda: self.connection_lost(None)
         )
+
+    def _watch(self) -> None:
+        """Look now and then whether bodies move, until there is none."""
+        if self._progress is None:
+            settings = self.home.settings
+            self._progress = Progress(
+                settings.http_body_bytes_min_per_s, settings.stall_timeout_s, self.loop.time()
+            )
+            self._look_again()
+
+    def _look_again(self) -> None:
+        settings = self.home.settings
+        interval_s = min(settings.head_timeout_s, settings.stall_timeout_s or settings.head_timeout_s)
+        self._look_timer = self.loop.call_later(interval_s, self._look)
+
+    def _stop_looking(self) -> None:
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
+
+    def _look(self) -> None:
+        progress, self._look_timer = self._progress, None
+        assert progress is not None  # noqa: S101 - it began with one
+        in_body = self._is_in_message and not self._is_in_head
+        wants_body = in_body and not self.flow.read_paused
+        unsent_bytes = self.transport.get_write_buffer_size()
+        if progress.stands_still(
+            self.cycle, self.loop.time(), wants_body=wants_body, unsent_bytes=unsent_bytes
+        ):
+            self.home.observer.refused(HTTPStatus.REQUEST_TIMEOUT.value)
+            self.transport.abort()
+        elif in_body or unsent_bytes:
+            self._look_again()
+        else:
+            self._progress = None
 
     def _start_clock(self) -> None:
         self._stop_clock()
