@@ -37,6 +37,11 @@ class DocumentConnection(Connection):
         """Whether the client is in another document than this one, or on its way into one."""
         raise NotImplementedError
 
+    @property
+    def knows_close(self) -> bool:
+        """Whether the client is known to take a Close of the server; the oldest providers throw at it."""
+        raise NotImplementedError
+
     def token_came(self, message: hocuspocus.Token) -> None:
         """Count a token. Raises PeerError for who sends too many."""
         raise NotImplementedError
@@ -74,8 +79,8 @@ class DocumentSession(Stay):
     """A client in one document."""
 
     __slots__ = (
-        "_framing", "_home", "_is_renewing", "_newest_token", "_queued_bytes", "_queued_count", "address",
-        "is_entering",
+        "_framing", "_home", "_is_renewing", "_newest_token", "_queued_bytes", "_queued_count", "_was_reset",
+        "address", "is_entering",
     )  # fmt: skip
 
     dialect = Dialect.MULTIPLEXED
@@ -91,6 +96,7 @@ class DocumentSession(Stay):
         self._queued_count = 0
         self._is_renewing = False
         self._newest_token: str | None = None
+        self._was_reset = False
 
     # -- on the way in
 
@@ -242,15 +248,28 @@ class DocumentSession(Stay):
             if is_answer or not self.member.can_write:
                 host.receive_sync_status(self, NOT_TAKEN)
                 return
-            # It shows its user what nobody else has: it must drop its view and sync again.
-            self.send(self._framing.sync_status(NOT_TAKEN))
-            self.send(self._framing.close(f"reset: {error.reason}"))
-            self._count_sent(Kind.CLOSE, len(error.reason))
-            self._end()
-            self._home.shut(self.address)
+            self._reset(host, error)
             return
         if not host.ended:
             host.receive_sync_status(self, SAVED)
+
+    def _reset(self, host: Host, error: RefusedError) -> None:
+        """Refuse an edit of a client that shows its user now what nobody else has: it must begin anew."""
+        if self._home.knows_close:
+            self.send(self._framing.sync_status(NOT_TAKEN))
+            self._send_reset(error)
+            self._end()
+            self._home.shut(self.address)
+            return
+        # It may not understand, and would go on to speak to nobody: so it stays, and reads on.
+        host.receive_sync_status(self, NOT_TAKEN)
+        if not self._was_reset:
+            self._was_reset = True
+            self._send_reset(error)
+
+    def _send_reset(self, error: RefusedError) -> None:
+        self.send(self._framing.close(f"reset: {error.reason}"))
+        self._count_sent(Kind.CLOSE, len(error.reason))
 
     def _take_stateless(self, payload: str) -> None:
         lobby = self._home.lobby

@@ -125,6 +125,11 @@ class MultiplexedConnection(DocumentConnection):
         """Whether the client is in another document than this one, or on its way into one."""
         return any(one.is_entering for one in self._documents.values() if one.address != address)
 
+    @property
+    def knows_close(self) -> bool:
+        """Whether it has said so, by a version or an address as only those have it."""
+        return self._knows_close
+
     def token_came(self, message: hocuspocus.Token) -> None:
         """Count a token as several messages, and note what its version says of the provider."""
         self.lobby.metrics.received[Kind.AUTH].add(len(message.token))

@@ -7,10 +7,35 @@ import * as v4 from 'hocuspocus4'
 
 const VERSIONS = { 2: v2, 3: v3, 4: v4 }
 
+// What a listener throws is reported by a browser, and the socket goes on; that of the package ws would be stuck.
+const CLOSE_OF_VERSION_2 = /unknown type: 7$/
+export const thrown = []
+
+class BrowserSocket extends WebSocket {
+  #guarded = new Map()
+
+  addEventListener (type, listener) {
+    const guarded = event => {
+      try {
+        listener(event)
+      } catch (error) {
+        if (!CLOSE_OF_VERSION_2.test(error.message)) throw error
+        thrown.push(error.message)
+      }
+    }
+    this.#guarded.set(listener, guarded)
+    super.addEventListener(type, guarded)
+  }
+
+  removeEventListener (type, listener) {
+    super.removeEventListener(type, this.#guarded.get(listener) ?? listener)
+  }
+}
+
 export const openSocket = (url, version) => {
   const { HocuspocusProviderWebsocket } = VERSIONS[version]
   const socket = new HocuspocusProviderWebsocket({
-    url, WebSocketPolyfill: WebSocket, delay: 200, minDelay: 100, maxDelay: 1000
+    url, WebSocketPolyfill: BrowserSocket, delay: 200, minDelay: 100, maxDelay: 1000
   })
   const opened = { socket, version, closes: [], opens: 0 }
   socket.on('close', ({ event }) => opened.closes.push([event.code, String(event.reason ?? '')]))
@@ -23,7 +48,7 @@ export const openDocument = ({ socket, version, closes }, room, client, options)
   const doc = new Y.Doc()
   if (client !== null) doc.clientID = client
   const memory = { token: options.token ?? null, stateless: [], scopes: [], denied: [], closed: [], asked: 0 }
-  const peer = { doc, provider: null, closes, statuses: [], memory }
+  const peer = { doc, provider: null, closes, statuses: [], memory, thrown }
   peer.provider = new HocuspocusProvider({
     name: room,
     document: doc,

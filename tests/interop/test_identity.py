@@ -82,7 +82,9 @@ async def test_nobody_appears_as_somebody_else_and_the_invisible_not_at_all(
     await peers.wait("ghost", f"{_STATE}?.user.id === 'ann'", client=77)
 
 
-@pytest.mark.parametrize("kind", ["y2", "y3", "h3", "h4"])  # version 2 of Hocuspocus throws at a Close
+@pytest.mark.parametrize(
+    "kind", ["y2", "y3", "h3", "h4"]
+)  # version 2 of Hocuspocus cannot tell its application
 async def test_a_forbidden_edit_reaches_nobody_and_who_made_it_begins_anew(
     stamping: ServerProcess, peers: Peers, kind: str
 ) -> None:
@@ -143,6 +145,28 @@ async def test_who_does_not_begin_anew_stays_and_reads_on_and_nobody_sees_what_w
     assert await peers.run("other", f"return [doc.getMap('budget').size, {_NOTES}]") == [0, "kept 4 3 2 1 0 "]
 
 
+@pytest.mark.parametrize("kind", ["h2", "h3"])
+async def test_a_provider_that_does_not_heed_a_reset_reads_on_and_is_alone_with_what_was_refused(
+    stamping: ServerProcess, peers: Peers, kind: str
+) -> None:
+    room = f"unheeding-{kind}"
+    await enter(peers, stamping, "other", "h4", room, token({room: "editor"}, "other"))
+    await enter(peers, stamping, "ann", kind, room, token({room: {"role": "editor", "roots": ["notes"]}}))
+    await peers.run("ann", "doc.getMap('budget').set('EUR', 1)")
+    told = "peer.thrown.length" if kind == "h2" else "memory.closed.length"
+    await peers.wait("ann", f"{told} === 1")
+    for number in range(5):
+        await peers.run("ann", "doc.getMap('budget').set('EUR', args.number)", number=number)
+        await peers.run("other", "doc.getText('notes').insert(0, args.text)", text=f"{number} ")
+        await peers.wait("ann", f"{_NOTES}.startsWith(args.text)", text=f"{number} ")
+    assert await peers.run("ann", f"return [{told}, provider.unsyncedChanges > 0, peer.closes]") == [
+        1,
+        True,
+        [],
+    ]
+    assert await peers.run("other", "return doc.getMap('budget').size") == 0
+
+
 @CLIENTS
 async def test_a_commenter_comments_and_does_nothing_else(
     stamping: ServerProcess, peers: Peers, kind: str
@@ -160,11 +184,9 @@ async def test_a_commenter_comments_and_does_nothing_else(
     await peers.wait("ann", "doc.getArray('comments').get(0).get('resolved')")
     await peers.run("ann", "doc.getArray('comments').get(0).get('content').insert(4, ' hotel')")
     await peers.wait("other", "doc.getArray('comments').get(0).get('content').toString() === 'Nice hotel'")
-    if kind == "h2":
-        return
     await peers.run("ann", "doc.getText('notes').insert(0, 'not mine to write')")
-    said = "peer.closes.length > 0" if kind[0] == "y" else "memory.closed.length > 0"
-    await peers.wait("ann", said)
+    said = {"y": "peer.closes.length > 0", "h": "memory.closed.length + peer.thrown.length > 0"}
+    await peers.wait("ann", said[kind[0]])
     await peers.run("other", "doc.getText('notes').insert(0, 'mine')")
     assert await peers.run("other", f"return {_NOTES}") == "mine"
 
