@@ -21,7 +21,7 @@ from collab_server.access.breaker import Breaker
 from collab_server.access.fetch import FetchError
 from collab_server.access.grants import EVERYTHING, ClaimsError, Pattern, grants_of, identity_of
 from collab_server.access.identity import Admission, Caller
-from collab_server.access.tokens import Verified, time_of
+from collab_server.access.tokens import Verified, read_json, time_of
 from collab_server.errors import BusyError, NotAuthenticatedError, RefusedError
 from collab_server.telemetry.metrics import Metrics
 
@@ -214,8 +214,8 @@ class Callback:
         if status != 200:
             raise ClaimsError(f"the answer was {status}")
         try:
-            answer = json.loads(body.decode())
-        except (ValueError, RecursionError):
+            answer = read_json(body)
+        except ValueError:
             raise ClaimsError("the answer is no JSON") from None
         if not isinstance(answer, dict):
             raise ClaimsError("the answer is no JSON object")

@@ -146,11 +146,18 @@ def _decoded(part: bytes) -> bytes:
         raise NotAuthenticatedError("the token is no JWT") from None
 
 
-def _object(data: bytes, what: str) -> Mapping[str, Any]:
-    """A JSON object, in which no name comes twice and no number is none."""
+def read_json(data: bytes) -> Any:
+    """A JSON value, in which no name comes twice in an object and no number is none. Raises ValueError."""
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _object(data: bytes, what: str) -> Mapping[str, Any]:
+    try:
+        value = read_json(data)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise NotAuthenticatedError(f"the token's {what} cannot be read")

@@ -199,6 +199,8 @@ FAILURES: dict[str, tuple[Answer | bytes, str]] = {
     "says garbage": (reply(b"\xff\x00"), "no JSON"),
     "says a list": (reply([{"role": "owner"}]), "no JSON object"),
     "says true": (reply(b"true"), "no JSON object"),
+    "says two things at once": (reply(b'{"role": "viewer", "role": "owner"}'), "no JSON"),
+    "says no number": (reply(b'{"role": "editor", "exp": NaN}'), "no JSON"),
     "nests deeply": (reply(b"[" * 4000), "no JSON"),
     "says too much": (reply(b'{"role": "owner"}' + b" " * 5000), "larger"),
     "knows another role": (says(role="admin"), "role must be"),
