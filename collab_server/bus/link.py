@@ -32,11 +32,8 @@ Reply = bytes | int | None | list["Reply"] | hiredis.ReplyError
 
 def command(*words: bytes | str | int) -> bytes:
     """One command as it goes over the wire."""
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        data = word if isinstance(word, bytes) else str(word).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+    datas = [word if type(word) is bytes else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(datas) + b"".join([b"$%d\r\n%b\r\n" % (len(data), data) for data in datas])
 
 
 @dataclass(slots=True)

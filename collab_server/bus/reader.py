@@ -29,6 +29,10 @@ BLOCK_S = 2.0
 REPLY_BYTES_AIM = 8 * 1024 * 1024
 """Replies that are larger make the next ones take fewer entries of each stream."""
 ENTRIES_MAX = 256
+BUSY_S = 0.002
+"""Replies that follow each other faster than this make the next read wait for as long, so that it brings
+more: a read costs every node and Redis more than what it brings, up to thousands of edits a second. Who was
+quiet for longer hears the next word at once."""
 _BREATH_MESSAGES = 256
 """After so many messages the rest of the node gets its turn."""
 
@@ -49,6 +53,7 @@ class Reader:
         """
         state, keys = self._state, self._state.keys
         control, wake = keys.control.encode(), keys.own_wake.encode()
+        replied_at = 0.0
         while True:
             readings = {
                 keys.streams[shard]: reading
@@ -60,7 +65,7 @@ class Reader:
             request = command(
                 *("XREAD", "COUNT", self._entries_max, "BLOCK", int(BLOCK_S * 1000), "STREAMS"),
                 *(control, wake, *readings),
-                *(format_id(position) for position in positions),
+                *map(format_id, positions),
             )
             state.is_reader_asleep = True
             try:
@@ -70,7 +75,11 @@ class Reader:
             if isinstance(reply, hiredis.ReplyError):
                 await self._find_bad_streams(link, reply, readings)
             elif reply is not None:
+                is_busy = state.clock() - replied_at < BUSY_S
+                replied_at = state.clock()
                 await self._take(reply, readings, control, wake)
+                if is_busy:
+                    await asyncio.sleep(BUSY_S)
             state.tell_gone()
 
     async def _take(self, reply: Any, readings: dict[bytes, Reading], control: bytes, wake: bytes) -> None:
