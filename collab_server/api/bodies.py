@@ -22,11 +22,14 @@ async def read_body(request: Request, media_types: Collection[str], bytes_max: i
     The kind is asked for by name because a browser sends none of these to another site without asking first.
 
     Raises:
-        ApiError: 415 for another kind, 413 for more than ``bytes_max`` bytes, 400 for a client that left.
+        ApiError: 415 for another kind or a compressed one, 413 for more than ``bytes_max`` bytes, 400 for a
+            client that left.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in media_types:
         raise ApiError(415, "unsupported_media_type", f"send {' or '.join(media_types)}")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise ApiError(415, "unsupported_encoding", "send it as it is, without a Content-Encoding")
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > bytes_max:
         raise _too_large(bytes_max)
