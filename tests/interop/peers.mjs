@@ -72,7 +72,7 @@ const commands = {
     const peer = { doc, provider: null, closes: [], statuses: [], memory: {} }
     const Provider = version === 2 ? Provider2 : Provider3
     peer.provider = new Provider(url, room, doc, {
-      WebSocketPolyfill: WebSocket, disableBc: true, connect: false, params: options.params ?? {}
+      WebSocketPolyfill: WebSocket, disableBc: true, connect: false, params: options.params ?? {}, protocols: options.protocols ?? []
     })
     peer.provider.on('connection-close', event => peer.closes.push([event?.code ?? null, String(event?.reason ?? '')]))
     peer.provider.on('connection-error', () => {})

@@ -103,7 +103,7 @@ class Peers:
     ) -> str:
         """A new document and its y-websocket provider of this major version; returns the peer's name.
 
-        Options: ``connect`` (False: stay offline), ``params`` (the query), ``gc``.
+        Options: ``connect`` (False: stay offline), ``params`` (the query), ``protocols``, ``gc``.
         """
         await self._call(
             "open",

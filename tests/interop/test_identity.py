@@ -48,6 +48,40 @@ async def enter(
     await peers.synced(name)
 
 
+@pytest.mark.parametrize("version", [2, 3])
+async def test_a_token_may_come_as_a_subprotocol_which_leaves_no_trace_in_an_address(
+    stamping: ServerProcess, peers: Peers, version: int
+) -> None:
+    room = f"offered-{version}"
+    text = token({room: "editor"})
+    await peers.open("ann", room, version=version, url=stamping.ws_url, protocols=["bearer", text])
+    await peers.synced("ann")
+    assert await peers.run("ann", "return provider.ws.protocol") == "bearer"
+    await peers.open("eve", room, version=version, url=stamping.ws_url, protocols=["bearer", text + "x"])
+    await peers.wait("eve", "peer.closes.some(([code]) => code === 4401)")
+
+
+async def test_who_has_no_token_does_what_anybody_may_beside_those_who_have_one(
+    server_factory: Callable[..., ServerProcess], peers: Peers
+) -> None:
+    server = server_factory(jwt_secret=SECRET, allow_anonymous=True, anonymous_role="viewer")
+    await enter(peers, server, "ann", "h3", "trip", token({"trip": "editor"}))
+    anybody = ("y2", "y3", "h2", "h3", "h4")
+    for name in anybody:
+        await enter(peers, server, name, name, "trip", "")
+    await peers.run("ann", "doc.getText('notes').insert(0, 'for all to read')")
+    for name in anybody:
+        await peers.wait(name, f"{_NOTES} === 'for all to read'")
+        await peers.run(name, "doc.getText('notes').insert(0, 'not for all to write')")
+    for name in ("h2", "h3", "h4"):
+        assert await peers.run(name, "return provider.unsyncedChanges") > 0
+    for name in ("y2", "y3"):
+        await peers.wait(name, "peer.closes.some(([code]) => code === 4205)")
+    await peers.run("ann", "doc.getText('notes').insert(0, 'still ')")
+    await peers.wait("h2", f"{_NOTES}.includes('still ')")
+    assert await peers.run("ann", f"return {_NOTES}") == "still for all to read"
+
+
 @CLIENTS
 async def test_nobody_appears_as_somebody_else_and_the_invisible_not_at_all(
     stamping: ServerProcess, peers: Peers, kind: str
