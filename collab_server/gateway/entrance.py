@@ -53,9 +53,8 @@ class Entrance:
         if self._is_overloaded():
             self._metrics.count_refused(Refusal.OVERLOADED)
             raise BusyError("overloaded; come back later")
-        headers = request.headers.lists()
         peer = request.remote_address[0] if request.remote_address is not None else None
-        request.caller = caller = self._callers.caller(peer, lambda name: headers.get(name, ()))
+        request.caller = caller = self._callers.caller(peer, request.headers.all)
         if (fault := self._origins.fault(caller)) is not None:
             self._metrics.count_refused(Refusal.ORIGIN)
             raise RefusedError(fault)

@@ -30,47 +30,29 @@ class HandshakeError(CollabError):
 
 
 class Headers(Mapping[str, str]):
-    """The headers of a request, names in lower case, repeated ones joined with a comma.
+    """The headers of a request, names in lower case, repeated ones joined with a comma."""
 
-    Kept as the raw bytes and parsed at each look: a connection lives for hours and its headers are read once.
-    """
-
-    __slots__ = ("_raw",)
+    __slots__ = ("_values",)
 
     def __init__(self, raw: bytes) -> None:
-        self._raw = raw
+        self._values: dict[str, list[str]] = {}
+        for line in raw.decode("latin-1").split("\r\n"):
+            name, colon, value = line.partition(":")
+            if colon:
+                self._values.setdefault(name.strip().lower(), []).append(value.strip(" \t"))
 
     def __getitem__(self, name: str) -> str:
-        return self._parsed()[name.lower()]
+        return ", ".join(self._values[name.lower()])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parsed())
+        return iter(self._values)
 
     def __len__(self) -> int:
-        return len(self._parsed())
+        return len(self._values)
 
     def all(self, name: str) -> list[str]:
         """Every value of ``name``, in order."""
-        return [value for key, value in self._pairs() if key == name.lower()]
-
-    def lists(self) -> dict[str, list[str]]:
-        """Every value of every name, in order: for who looks at many."""
-        found: dict[str, list[str]] = {}
-        for name, value in self._pairs():
-            found.setdefault(name, []).append(value)
-        return found
-
-    def _parsed(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for name, value in self._pairs():
-            found[name] = f"{found[name]}, {value}" if name in found else value
-        return found
-
-    def _pairs(self) -> Iterator[tuple[str, str]]:
-        for line in self._raw.split(b"\r\n"):
-            name, colon, value = line.decode("latin-1").partition(":")
-            if colon:
-                yield name.strip().lower(), value.strip(" \t")
+        return self._values.get(name.lower(), [])
 
 
 _NO_HEADERS: Final = Headers(b"")
@@ -182,14 +164,13 @@ def _bad(reason: str) -> HandshakeError:
 
 def _check_headers(headers: Headers) -> None:
     """Section 4.2.1, items 2-6; ``Connection`` may hold other tokens too (Firefox sends keep-alive)."""
-    values = dict(headers)
     if len(headers.all("host")) != 1:
         raise _bad("exactly one Host header is needed")
-    if "transfer-encoding" in values or values.get("content-length", "0").strip("0"):
+    if "transfer-encoding" in headers or headers.get("content-length", "0").strip("0"):
         raise _bad("an upgrade request has no body")
-    if "websocket" not in _tokens(values.get("upgrade", "")):
+    if "websocket" not in _tokens(headers.get("upgrade", "")):
         raise _bad("the Upgrade header must be websocket")
-    if "upgrade" not in _tokens(values.get("connection", "")):
+    if "upgrade" not in _tokens(headers.get("connection", "")):
         raise _bad("the Connection header must hold Upgrade")
     if headers.all("sec-websocket-version") != [_VERSION]:
         raise HandshakeError(
