@@ -42,7 +42,7 @@ FAST_PER_S = 20_000
 TRIED_PER_S = (20_000, 10_000, 5_000, 2_500)
 """Through nodes, the first of these that the machine holds is measured."""
 NODES = (2, 4, 8)
-PROBE_S = 2.0
+PROBE_S = 1.5
 IDLE_S = 3.0
 SETTLE_S = 2.0
 _START = "import sys; from collab_server.cli import main; sys.exit(main())"
@@ -305,7 +305,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.bus", description="What many nodes cost.")
     parser.add_argument("--url", help="a Redis or Valkey (redis://...); else a private one is started")
-    parser.add_argument("--seconds", type=float, default=2.0, help="time of one run (default 2)")
+    parser.add_argument("--seconds", type=float, default=1.5, help="time of one run (default 1.5)")
     parser.add_argument(
         "--repeats", type=int, default=3, help="runs of which the median is taken (default 3)"
     )

@@ -93,6 +93,12 @@ def pack_entry(
     return bytes(msgpack.packb(header, unicode_errors="surrogatepass"))
 
 
+def beginning_of(node: NodeId) -> bytes:
+    """What every entry of this life of a node begins with, and no other: msgpack values end by themselves."""
+    after_sender = 5  # seq, prev_seq, prev_ms, prev_n and no runs: a byte each
+    return pack_entry(node, 0, 0, START, ())[:-after_sender]
+
+
 def unpack_entry(data: bytes) -> Entry:
     """An entry as it was read. Kinds that this version does not know are left out.
 

@@ -1,8 +1,8 @@
 """One connection to a Redis: commands out, replies in, in order. A thin layer over hiredis.
 
-A general client costs five times as much for each command as what is done here (``python -m bench.bus`` shows
-what it comes to), and the bus sends thousands a second. What the bus needs is little: pipelines of packed
-commands, replies as bytes, and to notice soon when the other side has gone silent.
+A general client costs four times as much for a command as what is done here, and in a pipeline up to twenty
+times (``python -m bench.bus`` shows it), and the bus sends thousands a second. What the bus needs is little:
+pipelines of packed commands, replies as bytes, and to notice soon when the other side has gone silent.
 
 Source: the Redis serialization protocol (RESP2), redis.io/docs/latest/develop/reference/protocol-spec.
 """

@@ -15,6 +15,7 @@ from collab_server.bus.envelope import (
     BadEntryError,
     Entry,
     StreamId,
+    beginning_of,
     format_id,
     parse_id,
     unpack_entry,
@@ -42,6 +43,7 @@ class Reader:
 
     def __init__(self, state: BusState) -> None:
         self._state = state
+        self._own = beginning_of(state.node)
         self._entries_max = ENTRIES_MAX
         self._since_breath = 0
 
@@ -116,14 +118,15 @@ class Reader:
             reading.delay_ms = max(0.0, state.server_ms() - place[0])
             data = _data(fields)
             size += len(data)
+            if data.startswith(self._own):
+                continue
             try:
                 entry = unpack_entry(data)
             except BadEntryError as error:
                 is_gap = True
                 self._count_bad(f"shard {reading.shard}", error)
                 continue
-            if entry.sender != state.node:
-                is_gap |= self._take_entry(reading, place, entry, len(data))
+            is_gap |= self._take_entry(reading, place, entry, len(data))
             if self._since_breath > _BREATH_MESSAGES:
                 self._since_breath = 0
                 await asyncio.sleep(0)

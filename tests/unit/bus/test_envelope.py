@@ -11,6 +11,7 @@ from collab_server.bus.base import BusKind, BusMessage, NodeId
 from collab_server.bus.envelope import (
     BYE,
     BadEntryError,
+    beginning_of,
     format_id,
     pack_entry,
     pack_tails,
@@ -34,6 +35,20 @@ def test_an_entry_is_read_as_it_was_written(said: list[BusMessage], seq: int, pr
     entry = unpack_entry(pack_entry(ME, seq, seq - 1, prev, said))
     assert (entry.sender, entry.seq, entry.prev_seq, entry.prev_id) == (ME, seq, seq - 1, prev)
     assert entry.messages == said
+
+
+nodes = st.builds(
+    NodeId, st.sampled_from(["me", "m", "mee", "node-1", "n" * 40, "\ud800"]), st.integers(0, 2**63)
+)
+
+
+@given(nodes, nodes, messages, st.integers(1, 2**60), places)
+def test_an_entry_begins_as_its_sender_does_and_nobody_else(
+    one: NodeId, other: NodeId, said: list[BusMessage], seq: int, prev: tuple[int, int]
+) -> None:
+    entry = pack_entry(one, seq, seq - 1, prev, said)
+    assert entry.startswith(beginning_of(one))
+    assert entry.startswith(beginning_of(other)) == (one == other)
 
 
 @given(st.dictionaries(st.integers(0, 31), st.tuples(st.integers(1, 2**60), places)))
