@@ -22,7 +22,7 @@ from bench.generator.pacer import Pacer
 from bench.generator.replay import Part, Session, prepare, read_session
 from bench.generator.sources import allow_files, open_socket, source_address
 from bench.generator.tally import Tally
-from bench.generator.visitor import Visitor, fill, leave, read_document
+from bench.generator.visitor import Visitor, fill, leave, reach, read_document
 from bench.profile import Cumulative, arrivals, client_lines, presence, rate_lines, stage_starts
 from bench.scenario import Scenario
 from bench.target import Dialect, Target, address_of, is_loopback
@@ -104,6 +104,8 @@ class Load:
         session = self._session()
         mine = range(share.index, scenario.rooms, share.count)
         allow_files(len(mine) * -(-scenario.clients // scenario.rooms))
+        for url in self.target.urls:
+            await reach(url)
         check_every = max(1, -(-len(mine) * scenario.clients_per_room // max(1, share.check_replicas_max)))
         for at, room in enumerate(mine):
             self._make_room(room, session, is_checked=at % check_every == 0 and share.check_replicas_max > 0)

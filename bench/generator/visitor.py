@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import Final
 
@@ -18,6 +19,7 @@ from bench.target import address_of
 
 _PATIENCE_S: Final = 60.0
 _RETRY_S: Final = 0.1
+_REACH_S: Final = 10.0
 _REST_SHARE: Final = 9.0
 _REST_MAX_S: Final = 2.0
 """Who fills a room rests nine times as long as the server took: a tenth of it is for one client at most."""
@@ -103,6 +105,23 @@ async def visit(url: str, query: str, dialect: RoomDialect) -> Visitor:
         sock.close()
         raise
     return visitor
+
+
+async def reach(url: str) -> None:
+    """See that somebody listens where the server should be. BenchError where nobody does."""
+    host, port, _ = address_of(url)
+    sock = open_socket(None)
+    try:
+        async with asyncio.timeout(_REACH_S):
+            await asyncio.get_running_loop().sock_connect(sock, (host, port))
+    except TimeoutError:
+        raise BenchError(f"{url} does not answer for {_REACH_S:g} s") from None
+    except OSError as error:
+        # A failed look-up of the name has a negative number, and a text of its own.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise BenchError(f"{url} cannot be reached: {why or error}") from None
+    finally:
+        sock.close()
 
 
 async def leave(visitor: Visitor) -> None:

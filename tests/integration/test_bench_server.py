@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -215,7 +218,8 @@ def _unbuffered() -> dict[str, str]:
         ),
         (["run", "typing", "--url", "ws://127.0.0.1:1", "--agents", "nonsense"], "is not host:port"),
         (["run", "typing", "--url", "ws://127.0.0.1:1", "--replay", "nowhere.gz"], "nowhere.gz: "),
-        (["run", "trip", "--url", "ws://127.0.0.1:1", "--processes", "2"], "a room cannot be filled"),
+        (["run", "trip", "--url", "ws://127.0.0.1:1", "--processes", "2"], "127.0.0.1:1 cannot be reached"),
+        (["run", "typing", "--url", "ws://127.0.0.1:1"], "cannot be reached: Connection refused"),
         (["run", "idle", "--url", "ws://127.0.0.1:1", "--clients", "90000000"], "open files"),
         (["run", "typing"], "Missing option '--url'"),
         (["walk"], "No such command 'walk'"),
@@ -231,12 +235,23 @@ def test_what_makes_no_sense_is_one_clear_line(
     assert said.count("\n") == 1
 
 
-def test_nobody_there_fails_the_run_and_says_so(
+def hang_up_on_all(listening: socket.socket) -> None:
+    """Until it is shut down."""
+    with contextlib.suppress(OSError):
+        while True:
+            listening.accept()[0].close()
+
+
+def test_a_server_that_takes_no_connection_fails_the_run_and_says_so(
     calm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "r.json"
-    command = ["run", calm, "--url", "ws://127.0.0.1:1", "--clients", "2", "--settle", "0.2"]
-    assert main([*command, "--quiet", "--json", str(path)]) == 1
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        Thread(target=hang_up_on_all, args=(listening,), daemon=True).start()
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        command = ["run", calm, "--url", url, "--clients", "2", "--settle", "0.2"]
+        assert main([*command, "--quiet", "--json", str(path)]) == 1
+        listening.shutdown(socket.SHUT_RDWR)
     assert "connections were not taken" in capsys.readouterr().out
     assert json.loads(path.read_text())["counts"]["absent"] == 1  # the other one has left
 
