@@ -31,9 +31,11 @@ REPLY_BYTES_AIM = 8 * 1024 * 1024
 """Replies that are larger make the next ones take fewer entries of each stream."""
 ENTRIES_MAX = 256
 BUSY_S = 0.002
-"""Replies that follow each other faster than this make the next read wait for as long, so that it brings
-more: a read costs every node and Redis more than what it brings, up to thousands of edits a second. Who was
-quiet for longer hears the next word at once."""
+"""Replies that follow each other faster than this are haste: then each read waits before it begins, so that
+it brings more. A read costs every node and Redis more than what it brings, up to thousands of edits a second.
+Who was quiet for longer hears the next word at once."""
+PAUSE_S = 0.001
+"""How long a read in haste waits: what a hop may take longer, for what it costs less."""
 _BREATH_MESSAGES = 256
 """After so many messages the rest of the node gets its turn."""
 
@@ -81,7 +83,7 @@ class Reader:
                 replied_at = state.clock()
                 await self._take(reply, readings, control, wake)
                 if is_busy:
-                    await asyncio.sleep(BUSY_S)
+                    await asyncio.sleep(PAUSE_S)
             state.tell_gone()
 
     async def _take(self, reply: Any, readings: dict[bytes, Reading], control: bytes, wake: bytes) -> None:
