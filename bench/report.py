@@ -34,7 +34,9 @@ def report(results: Sequence[Result], title: str = "") -> str:
     if not results:
         raise ValueError("a report needs at least one result")
     names = run_names(results)
-    title = title or (names[0] if len(results) == 1 else f"{len(results)} runs side by side")
+    are_alone = len({_scenario(result) for result in results}) == len(results)
+    several = f"{len(results)} runs" if are_alone else f"{len(results)} runs side by side"
+    title = title or (names[0] if len(results) == 1 else several)
     body = [f"<h1>{escape(title)}</h1>"]
     if len(results) == 1:
         body += [_about(results[0]), *_run(results[0])]
@@ -48,7 +50,9 @@ def report(results: Sequence[Result], title: str = "") -> str:
 def _group(results: Sequence[Result]) -> list[str]:
     """The runs of one scenario."""
     names = run_names(results)
-    parts = _beside(results, names) if len(results) > 1 else []
+    if len(results) == 1:  # nothing to put it beside: it is shown as if it were alone
+        return [f"<h2>{escape(_scenario(results[0]))}</h2>", _about(results[0]), *_run(results[0])]
+    parts = _beside(results, names)
     for at, (name, result) in enumerate(zip(names, results, strict=True)):
         parts.append(f"<details><summary>{_key(at)}{escape(name)}: the whole run</summary>")
         parts += [_about(result), *_run(result), "</details>"]

@@ -94,6 +94,14 @@ def test_runs_of_different_loads_are_not_put_into_one_table() -> None:
     assert page.open == []
 
 
+def test_runs_that_have_nothing_beside_them_are_shown_whole_and_not_folded() -> None:
+    page = report([data("ours", scenario="typing"), data("ours", scenario="dense")])
+    assert re.findall(r"<h2>(.*?)</h2>", page) == ["typing", "dense"]
+    assert page.count("<figcaption>Latency by percentile") == 2
+    assert ": the whole run</summary>" not in page
+    assert "side by side" not in page
+
+
 def test_what_a_result_says_cannot_become_markup() -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     one = data(evil, scenario=evil, reasons=(evil,), failures=(evil,))
