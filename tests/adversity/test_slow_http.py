@@ -77,7 +77,7 @@ async def test_answers_that_nobody_reads_are_cut(server_factory: Factory) -> Non
     async with YClient(server.ws_url, "large") as writer:
         for _ in range(3):
             await writer.write("x" * 6_000_000)
-        await writer.saved()
+            await writer.saved()
     request = b"GET /v1/documents/large?format=update HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     async with healthy_in(server) as arena:
         sockets = []
