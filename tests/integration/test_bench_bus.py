@@ -21,11 +21,12 @@ async def test_buses_hear_all_that_one_of_them_says() -> None:
     prefix = fresh_prefix("test")
     async with Nodes(server, prefix, 3).running() as nodes:
         load = await nodes.measure(400, 0.5)
-        entries, size = server.streams(prefix)
+        entries, entry_bytes = server.streams(prefix)
     assert (load.nodes, load.per_s, load.lost) == (3, 400, 0)
     assert 0 < load.p50_ms <= load.p99_ms
     assert 0 < entries <= 200 + 3 * 32, "what was said, and where each began to listen"
-    assert size > 200 * 10
+    assert 20 < entry_bytes < 4_000
+    assert load.redis_bytes > 20
     assert load.redis_us > 0
     assert load.receiver_us > 0
     assert server.streams(prefix) == (0, 0), "nothing is left"
