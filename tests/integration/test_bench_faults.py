@@ -14,13 +14,14 @@ from tests.support.faultyrelay import Faults, Relay, faulty_relay
 
 SCENARIO = Scenario(
     name="short",
-    summary="Three rooms of four, for a second and a half.",
+    summary="Three rooms of four, who write for a second and a half.",
     clients=12,
     clients_per_room=4,
     settle_s=2.5,
     edits=Edits(rate_per_s=10, deletes=0.0),
     stages=(
         Stage("ramp", 0.4, clients=1.0, rate=0.0),
+        Stage("arrive", 1.2),  # who came later would be told again, by all, what was written before
         Stage("start", 0.0, rate=1.0),
         Stage("hold", 1.5, measured=True),
     ),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import http.client
-import itertools
 import json
 import os
 import random
@@ -32,7 +31,7 @@ from urllib.parse import urlsplit
 import psutil  # type: ignore[import-untyped,unused-ignore]
 from prometheus_client.parser import text_string_to_metric_families
 
-_PORT_SHARES = 8
+_PORT_SHARES = 4
 
 _START = "import sys; from collab_server.cli import main; sys.exit(main())"
 _POLL_S = 0.02
@@ -54,23 +53,33 @@ def _ports() -> Iterator[int]:
     beside each other have ports of their own.
     """
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PORT_SHARES
-    ports = list(range(20_000 + number, 32_000, _PORT_SHARES))
+    ports = list(range(10_000 + number, 32_000, _PORT_SHARES))
     random.SystemRandom().shuffle(ports)
-    return itertools.cycle(ports)
+    return iter(ports)
 
 
 _next_port = _ports()
 
 
+_kept: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port that nobody listens on, and that no other server of this run was given lately."""
+    """A port that nobody listens on, and that no other test server was or will be given."""
     for port in _next_port:
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
+            try:
                 probe.bind(("127.0.0.1", port))
-                return port
-    raise AssertionError("a cycle has no end")
+            except OSError:
+                continue
+        # It is bound and never listens: whoever takes its port with SO_REUSEADDR, as servers do, may have it.
+        # A probe without that, as above, may not, so other runs of tests pass it over.
+        keeper = socket.socket()
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", port))
+        _kept.append(keeper)
+        return port
+    raise AssertionError("no port is left for test servers")
 
 
 def _die_with_parent() -> None:
