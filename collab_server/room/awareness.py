@@ -16,7 +16,7 @@ whose connection broke comes back under the same client id while its old connect
   has one.
   - For an id that nobody owns just now (its connection broke, and the grace runs) the claim is granted.
   - At the known clock it changes nothing that anybody could see. It is kept: when the owner's connection
-    closes, the claimant inherits the id, and nothing is removed.
+    closes, the claimant inherits the id, and nothing is removed. Those that claim after it follow it.
   - Above it, the same user (where users are known) gets the id at once, and another user never. Where users
     are not known, the owner is asked by a null at that clock. A connection that is dying is silent, and after
     ``presence_claim_patience_ms`` the newest connection owns the id. A live client answers with a higher
@@ -80,9 +80,7 @@ class Presence(States):
         for client_id in member.owned:
             client = self._live[client_id]
             self._remove(client, client.clock, member, now, local=True)
-        if member.claim is not None:
-            client = self._live[member.claim]
-            self._drop_claim(client)
+        self._withdraw(member)
 
     def _stamped(self, stamp: Callable[[str], str], entry: AwarenessEntry) -> AwarenessEntry:
         if entry.state is None:
@@ -94,11 +92,7 @@ class Presence(States):
 
     def leave(self, member: Member, now: float, *, goodbye: bool) -> None:
         """A member has left. What it owned is inherited, removed (``goodbye``), or kept for the grace."""
-        if member.claim is not None:
-            client = self._live.get(member.claim)
-            if client is not None and client.claim is not None and client.claim.member is member:
-                client.claim = None
-            member.claim = None
+        self._withdraw(member)
         for client_id in member.owned:
             client = self._live[client_id]
             if client.claim is not None:
@@ -247,6 +241,10 @@ class Presence(States):
             if clock > claim.clock:
                 self._contest(client, claim, clock, state, now)
             return
+        if claim is not None and member in client.heirs:
+            if clock > claim.clock:
+                self._overtake(client, claim, Claim(member, clock, state), now)
+            return
         if not (alone and member.may_claim):
             return
         if client.owner is None and client.left:
@@ -261,9 +259,14 @@ class Presence(States):
             return
         if ahead < 0 or not _may_be_the_same_user(client.owner, member):
             return
-        if claim is not None and ahead == 0:
-            return  # an echo of what is known must not displace whoever came before it
         member.may_claim = False
+        if claim is not None and ahead == 0:
+            # An echo of what is known must not displace whoever came before it; and this may be the newest of
+            # several connections of that client.
+            if len(client.heirs) < _HEIRS_MAX:
+                client.heirs = (*client.heirs, member)
+                member.claim = client.client
+            return
         same_user = client.owner is not None and client.owner.user_id is not None
         if ahead > 0 and (client.owner is None or same_user):
             self._drop_claim(client)
@@ -286,6 +289,12 @@ class Presence(States):
             if client.owner is not None:
                 self._ask(client.owner, client.client, clock, now)
 
+    def _overtake(self, client: Client, former: Claim, claim: Claim, now: float) -> None:
+        """An heir says something new: it lives, and goes before the claimant."""
+        client.heirs = (former.member, *(heir for heir in client.heirs if heir is not claim.member))
+        client.claim = claim
+        self._contest(client, claim, claim.clock, claim.state, now)
+
     def _grant(self, client: Client, now: float) -> None:
         """The claimant gets the client id, with what it said of it."""
         claim = client.claim
@@ -300,11 +309,16 @@ class Presence(States):
             self._set_state(client, claim.clock, claim.state, claim.member, now)
         else:
             self._set_due(client, now + self._settings.presence_timeout_s)
+        self._move_up(client)
 
     def _take(self, client: Client, clock: int, state: str, member: Member, now: float) -> None:
         if not self._has_room_for(client, state):
             raise TooBigError("too much awareness in this room")
         self._set_state(client, clock, state, member, now)
+
+
+_HEIRS_MAX = 4
+"""Connections of one client that are remembered beside its owner and its claimant."""
 
 
 def _may_count(client: Client | None, member: Member) -> bool:

@@ -35,7 +35,8 @@ class Client:
     """One client's state, and who speaks for it."""
 
     __slots__ = (
-        "claim", "client", "clock", "due", "elder", "left", "node", "owner", "queued_at", "size", "state",
+        "claim", "client", "clock", "due", "elder", "heirs", "left", "node", "owner", "queued_at", "size",
+        "state",
     )  # fmt: skip
 
     def __init__(self, client: int, clock: int, state: str) -> None:
@@ -52,6 +53,8 @@ class Client:
         self.elder: Member | None = None
         """The owner before this one, which may prove that it is alive."""
         self.claim: Claim | None = None
+        self.heirs: tuple[Member, ...] = ()
+        """Who comes after the claimant, at the known clock: it came back more than once. Oldest first."""
         self.due = 0.0
         """When it is removed unless something happens."""
         self.queued_at = 0.0
@@ -204,9 +207,32 @@ class States:
     # -- the books
 
     def _drop_claim(self, client: Client) -> None:
+        """End what others than the owner say of a client."""
         if client.claim is not None:
             client.claim.member.claim = None
             client.claim = None
+        for heir in client.heirs:
+            heir.claim = None
+        client.heirs = ()
+
+    def _withdraw(self, member: Member) -> None:
+        """A member claims nothing any more; whoever came after it moves up."""
+        client = None if member.claim is None else self._live.get(member.claim)
+        member.claim = None
+        if client is None:
+            return
+        if client.claim is not None and client.claim.member is member:
+            client.claim = None
+            self._move_up(client)
+        else:
+            client.heirs = tuple(heir for heir in client.heirs if heir is not member)
+
+    def _move_up(self, client: Client) -> None:
+        """The first of the heirs claims, where nobody does."""
+        if client.claim is None and client.heirs:
+            heir, *rest = client.heirs
+            client.claim = Claim(heir, client.clock, client.state)
+            client.heirs = tuple(rest)
 
     def _own(self, client: Client, member: Member) -> None:
         if client.owner is not None:

@@ -161,8 +161,6 @@ class RoomMachine(RuleBasedStateMachine):
         self.now = 1000.0
         self.everybody: list[Client] = []
         self.ghosts: list[Member] = []
-        self.twice_back: set[int] = set()
-        """Who came back while two old connections were open: the room remembers one heir, not the heir's."""
         self.connected: dict[Member, Client] = {}
         self.slow: set[Client] = set()
         self.elsewhere = Replica(9000)
@@ -225,8 +223,6 @@ class RoomMachine(RuleBasedStateMachine):
     def come_back_before_the_old_connection_dies(self, client: Client) -> None:
         if client.member is None or len(self.ghosts) > 2:
             return
-        if any(ghost.id == client.client_id for ghost in self.ghosts):
-            self.twice_back.add(client.client_id)
         self.ghosts.append(client.member)
         self._forget_connection(client)
         self._join(client, prompt=True)
@@ -236,13 +232,12 @@ class RoomMachine(RuleBasedStateMachine):
         if not self.ghosts:
             return
         ghost = self.ghosts.pop(0)
-        back = [c for c in self.everybody if c.client_id == ghost.id and c.member and c.own_awareness()]
-        shown = {c.client_id for c in back} & self._shown().keys()
+        back = {
+            c.client_id for c in self.everybody if c.client_id == ghost.id and c.member and c.own_awareness()
+        }
+        shown = back & self._shown().keys()
         self.room.leave(ghost, self.now, goodbye=goodbye)
-        if ghost.id in self.twice_back and back and back[0] not in self.slow:
-            self._wait(1)  # it hears that it has gone, and says that it has not
-        if ghost.id not in self.twice_back or (back and back[0] not in self.slow):
-            assert shown <= self._shown().keys()
+        assert shown <= self._shown().keys()
 
     @rule(client=clients)
     def stop_reading(self, client: Client) -> None:

@@ -587,3 +587,59 @@ def test_renewals_do_not_pile_up_in_the_heap(scene: Scene) -> None:
 def test_joiners_share_one_snapshot(scene: Scene) -> None:
     scene.says(scene.member(), (ANNA, 0, '"a"'))
     assert scene.presence.snapshot() is scene.presence.snapshot()
+
+
+# -- connections of one client that came back more than once
+
+
+def came_back(scene: Scene, times: int) -> list[Member]:
+    """Anna's connections, oldest first; she says the same on each."""
+    connections = [scene.member() for _ in range(times + 1)]
+    for member in connections:
+        scene.says(member, (ANNA, 3, '"a"'))
+    return connections
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_each_connection_inherits_from_the_one_before_it(scene: Scene, goodbye: bool) -> None:
+    connections = came_back(scene, 3)
+    for member in connections[:-1]:
+        scene.leaves(member, goodbye=goodbye)
+        assert scene.here == {ANNA: (3, '"a"')}
+    scene.says(connections[-1], (ANNA, 4, '"b"'))
+    assert scene.here == {ANNA: (4, '"b"')}
+    scene.leaves(connections[-1], goodbye=True)
+    assert scene.here == {}
+
+
+def test_connections_in_between_may_end_in_any_order(scene: Scene) -> None:
+    first, second, third, fourth = came_back(scene, 3)
+    for member in (third, second, first):
+        scene.leaves(member, goodbye=True)
+        assert scene.here == {ANNA: (3, '"a"')}
+    scene.says(fourth, (ANNA, 4, '"b"'))
+    assert scene.here == {ANNA: (4, '"b"')}
+
+
+def test_the_newest_connection_speaks_for_its_client_once_the_oldest_was_asked_and_is_silent(
+    scene: Scene,
+) -> None:
+    first, second, third = came_back(scene, 2)
+    scene.after(0)
+    scene.says(third, (ANNA, 4, '"b"'))
+    scene.after(0.1)
+    assert (first, {ANNA: (4, None)}) in scene.asked
+    assert scene.here == {ANNA: (3, '"a"')}
+    scene.after(scene.settings.presence_claim_patience_ms / 1000)
+    assert scene.here == {ANNA: (4, '"b"')}
+    for member in (first, second):
+        scene.leaves(member, goodbye=True)
+    assert scene.here == {ANNA: (4, '"b"')}
+
+
+def test_who_has_claimed_once_without_being_remembered_claims_nobody_else(scene: Scene) -> None:
+    scene.says(scene.member(), (BEN, 0, '"ben"'))
+    for member in came_back(scene, 9):
+        scene.says(member, (BEN, 1, '"forged"'))
+    scene.after(scene.settings.presence_claim_patience_ms / 1000 + 1)
+    assert scene.here[BEN] == (0, '"ben"')
