@@ -62,8 +62,13 @@ class YClient:
             raise AssertionError(f"closed before it was synced: {self.close_code}")
 
     def move(self, url: str) -> None:
-        """Connect to another server next time, with what this client holds."""
+        """Connect to another server next time, with what this client holds.
+
+        Others are forgotten, as by every provider whose connection ends. Providers keep their clocks and see
+        them again when they renew; this client does not wait for that.
+        """
         self._address = f"{url}/{self.room}"
+        self.awareness.clear()
 
     async def close(self) -> None:
         """Say goodbye."""
