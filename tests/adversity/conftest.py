@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
+from tests.contract.buses import House, RedisWorld, redis_world
 from tests.support.postgres import shared_server
 from tests.support.rawpeer import RawPeer
 from tests.support.server import ServerProcess, external_url, start_server
@@ -108,3 +109,17 @@ async def database() -> AsyncIterator[Database]:
     name = await server.create_database()
     yield Database(server, name)
     await server.drop_database(name)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[RedisWorld]:
+    """Nodes that talk over a real Redis."""
+    async with redis_world() as world:
+        yield world
+
+
+@pytest.fixture
+async def house(world: RedisWorld) -> AsyncIterator[House]:
+    house = House(world)
+    yield house
+    await house.close()

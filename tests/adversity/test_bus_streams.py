@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -16,19 +15,6 @@ from tests.contract.buses import House, RedisWorld, Speaker, eventually, redis_w
 from tests.support.valkey import shared_valkey
 
 STRANGER = NodeId("stranger", 1)
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[RedisWorld]:
-    async with redis_world() as world:
-        yield world
-
-
-@pytest.fixture
-async def house(world: RedisWorld) -> AsyncIterator[House]:
-    house = House(world)
-    yield house
-    await house.close()
 
 
 def stream_of(world: RedisWorld, speaker: Speaker, room: str = ROOM) -> str:

@@ -7,7 +7,7 @@ lost something has its gap told, and everybody is heard again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,19 +16,6 @@ from tests.contract.buses import House, RedisWorld, Speaker, eventually, redis_w
 from tests.support.valkey import Valkey, private_valkey, shared_valkey
 
 ROOM = "trip-1"
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[RedisWorld]:
-    async with redis_world() as world:
-        yield world
-
-
-@pytest.fixture
-async def house(world: RedisWorld) -> AsyncIterator[House]:
-    house = House(world)
-    yield house
-    await house.close()
 
 
 @pytest.fixture
