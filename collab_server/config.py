@@ -268,7 +268,7 @@ class Settings(BaseModel):
     """How often the store is asked for deletions, imports and revocations that were made past this server."""
     ack: Ack = Ack.COMMITTED
     """When an edit is acknowledged: committed (in the store) or applied (faster; a crash may lose it)."""
-    commit_interval_ms: Milliseconds = 5
+    commit_interval_ms: Milliseconds = 25
     """The shortest time between two commits: a longer one costs less CPU, and acknowledgements come later."""
     journal_bytes_max: Size = Field(64 * MIB, ge=64 * KIB, le=16 * GIB)
     """Edits of all rooms that may wait for the store, in bytes; past it edits are refused with 4503."""

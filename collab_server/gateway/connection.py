@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from collab_server.access.limits import Pace
-from collab_server.access.traffic import Purse
+from collab_server.access.traffic import NOBODY, Purse
 from collab_server.errors import FloodError, PeerError
 from collab_server.gateway.handshake import Request
 from collab_server.gateway.lobby import Lobby
@@ -87,7 +87,8 @@ class Connection:
     def on_binary(self, data: bytes) -> None:
         """Take one frame. Raises PeerError."""
         lobby = self.lobby
-        lobby.silent.pop(self, None)
+        if lobby.silent:
+            lobby.silent.pop(self, None)
         self.pace()
         if len(data) < _WEIGHED_FROM_BYTES:
             self.receive(data)
@@ -128,9 +129,10 @@ class Connection:
 
     def send(self, frame: Frame) -> None:
         """Queue a frame."""
-        if self.socket is not None and not self.is_closed:
+        socket = self.socket
+        if socket is not None and not self.is_closed:
             self._sent = True
-            self.socket.send(frame)
+            socket.send(frame)
 
     @property
     def is_open(self) -> bool:
@@ -155,12 +157,16 @@ class Connection:
         """Count a message. Who is too fast is read more slowly, and closed when that goes on."""
         lobby = self.lobby
         now = lobby.clock()
-        hold_back_s = max(self._rate.take(now, amount), self.purse.pay(now, amount))
+        hold_back_s = self._rate.take(now, amount)
+        if self.purse is not NOBODY:
+            hold_back_s = max(hold_back_s, self.purse.pay(now, amount))
         if hold_back_s > 0.0:
             self._hold_back(self.purse, now, hold_back_s)
 
     def charge(self, purse: Purse) -> None:
         """Count a message for those who pay for a part of what this socket brings."""
+        if purse is NOBODY:
+            return
         now = self.lobby.clock()
         hold_back_s = purse.pay(now)
         if hold_back_s > 0.0:

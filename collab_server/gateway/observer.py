@@ -6,7 +6,10 @@ from typing import Protocol
 
 
 class TransportObserver(Protocol):
-    """Called in the event loop, often: it must be quick and must not raise."""
+    """Called in the event loop: it must be quick and must not raise.
+
+    Messages are counted by those who know their kinds.
+    """
 
     def opened(self) -> None:
         """A socket was opened."""
@@ -20,12 +23,6 @@ class TransportObserver(Protocol):
     def refused(self, status: int) -> None:
         """A request was answered with an HTTP error, or let in to be told a close code (1012, 1013)."""
 
-    def received(self, size_bytes: int) -> None:
-        """A whole data message came in; its size after joining and inflating."""
-
-    def sent(self, size_bytes: int) -> None:
-        """A data message was handed on to be sent; its size on the wire without the header."""
-
 
 class NullObserver:
     """Counts nothing."""
@@ -37,10 +34,4 @@ class NullObserver:
         """Nothing."""
 
     def refused(self, status: int) -> None:
-        """Nothing."""
-
-    def received(self, size_bytes: int) -> None:
-        """Nothing."""
-
-    def sent(self, size_bytes: int) -> None:
         """Nothing."""

@@ -6,8 +6,7 @@ The only file that imports picows. picows parses and unmasks frames in C; everyt
 - What picows writes itself is only its answer to a broken frame. ``ParserEnd`` turns it into our own close,
   after the frames that came before the broken one.
 - Frames are written by us and not through picows. Its ``send`` of over 8 KiB hands uvloop a view of a buffer
-  that the next ``send`` overwrites, and it makes one system call per frame; uvloop writes everything of one
-  loop turn at once.
+  that the next ``send`` overwrites, and it would make the bytes of a broadcast once for each member.
 
 It knows no room and no dialect.
 """
@@ -186,18 +185,25 @@ class Socket(WSListener, Nap):
     def send(self, frame: Frame) -> None:
         """Send one binary message; the frame may be shared with other sockets.
 
-        What is sent in one loop turn leaves in one system call. Past ``send_buffer_bytes_max`` the
+        It is handed to the kernel at once, as far as that takes it. Past ``send_buffer_bytes_max`` the
         connection is closed with 1013 instead.
         """
         if self._state is not _State.OPEN:
             return
         data = frame.data
-        if self._deflate_max >= len(data) >= self._home.settings.deflate_from_bytes:
+        size = len(data)
+        if self._deflate_max >= size >= self._home.settings.deflate_from_bytes:
             packed = deflated(frame, self._home.settings.deflate_level)
             if packed:
                 self._write(rfc6455.FIN | rfc6455.RSV1 | rfc6455.BINARY, packed)
                 return
-        self._write(rfc6455.FIN | rfc6455.BINARY, data)
+        if size > _COPY_BYTES_MAX or self._full_since is not None:
+            self._write(rfc6455.FIN | rfc6455.BINARY, data)
+            return
+        wire = frame.wire
+        if wire is None:
+            wire = frame.wire = rfc6455.binary_header(size) + data
+        self._transport.write(wire)
 
     def send_text(self, text: str) -> None:
         """Send one text message, never compressed."""
@@ -377,7 +383,13 @@ class Socket(WSListener, Nap):
             raise rfc6455.violation("reserved bit")
         if kind is _BINARY or kind is _TEXT or kind is _CONTINUATION:
             self._data_at = self._home.loop.time()
-            self._receive_data(kind, frame)
+            handler = self._handler
+            if handler is None:
+                return
+            if kind is _BINARY and self._joiner is None and frame.fin and not frame.rsv1:
+                handler.on_binary(frame.get_payload_as_bytes())
+            else:
+                self._receive_part(handler, kind, frame)
             return
         if frame.rsv1:
             raise rfc6455.violation("reserved bit")
@@ -390,27 +402,19 @@ class Socket(WSListener, Nap):
         elif kind is _CLOSE:
             self._receive_close(frame.get_payload_as_bytes())
 
-    def _receive_data(self, kind: WSMsgType, frame: WSFrame) -> None:
-        message: bytes | str | None
-        handler = self._handler
-        if handler is None:
-            return
+    def _receive_part(self, handler: SocketHandler, kind: WSMsgType, frame: WSFrame) -> None:
+        """Take what is not a whole binary message as it is: a fragment, text, or something compressed."""
         joiner = self._joiner
-        if kind is _BINARY and joiner is None and frame.fin and not frame.rsv1:
-            message = frame.get_payload_as_bytes()
-        else:
-            if joiner is None:
-                settings = self._home.settings
-                joiner = MessageJoiner(
-                    settings.message_bytes_max, settings.fragments_max, inflates=self._inflates
-                )
-                self._joiner = joiner
-            payload = frame.get_payload_as_bytes()
-            message = joiner.feed(_OPCODES[kind], payload, fin=bool(frame.fin), rsv1=bool(frame.rsv1))
-            if message is None:
-                return
-            self._joiner = None
-        self._home.observer.received(len(message))
+        if joiner is None:
+            settings = self._home.settings
+            joiner = self._joiner = MessageJoiner(
+                settings.message_bytes_max, settings.fragments_max, inflates=self._inflates
+            )
+        payload = frame.get_payload_as_bytes()
+        message = joiner.feed(_OPCODES[kind], payload, fin=bool(frame.fin), rsv1=bool(frame.rsv1))
+        if message is None:
+            return
+        self._joiner = None
         if isinstance(message, bytes):
             handler.on_binary(message)
         else:
@@ -435,10 +439,8 @@ class Socket(WSListener, Nap):
             self._overflow()
         elif size <= _COPY_BYTES_MAX:
             transport.write(rfc6455.header(first_byte, size) + payload)
-            self._home.observer.sent(size)
         else:
             transport.writelines((rfc6455.header(first_byte, size), payload))
-            self._home.observer.sent(size)
 
     def _write_close(self, code: int, reason: str) -> None:
         self._code = code

@@ -39,8 +39,9 @@ class Acks:
         """Everything that the room has taken is in the journal, up to ``sequence``."""
         self._flushed = sequence
         self._unflushed_edits = False
-        self._waiting.extend((sequence, member, frame) for member, frame in self._unflushed)
-        self._unflushed.clear()
+        if self._unflushed:
+            self._waiting.extend((sequence, member, frame) for member, frame in self._unflushed)
+            self._unflushed.clear()
 
     def wait(self, member: Member, frame: Frame) -> None:
         """Keep ``frame`` for ``member`` until everything taken so far is committed."""

@@ -21,11 +21,12 @@ from collab_server.hosting.acks import Acks
 from collab_server.hosting.journal import Journal
 from collab_server.hosting.peer import Peer
 from collab_server.hosting.settings import Ack, HostingSettings
+from collab_server.hosting.turn import TurnEnd
 from collab_server.room.member import Member
 from collab_server.room.room import Flush, Room
 from collab_server.telemetry.metrics import Kind, Metrics, Refusal
 from collab_server.wire.frame import Frame
-from collab_server.wire.sync import PLAIN
+from collab_server.wire.sync import PLAIN, Framing
 from collab_server.ydoc.compaction import Compacted
 from persistence.errors import StoreError
 
@@ -72,6 +73,7 @@ class Host:
         settings: HostingSettings,
         metrics: Metrics,
         *,
+        turn_end: TurnEnd,
         wall_clock_ms: Callable[[], int],
         on_quiet: Callable[[Host], None],
         on_ended: Callable[[Host], None],
@@ -102,7 +104,10 @@ class Host:
         self._shared_answer: tuple[bytes, object, Frame] | None = None
         """The last long step 2, the key of its framing, and the frame of it."""
         self._shared_until: asyncio.TimerHandle | None = None
-        self._timer: asyncio.Handle | None = None
+        self._turn_end = turn_end
+        self._is_due = False
+        """Whether the room is flushed at the end of this turn."""
+        self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
     # -- what peers do
@@ -337,6 +342,8 @@ class Host:
     # -- inside
 
     def _schedule(self) -> None:
+        if self._is_due:
+            return
         due = self.room.next_due()
         if due is None or self.ended:
             if self._timer is not None:
@@ -349,17 +356,27 @@ class Host:
                 # input.
                 return
             self._timer.cancel()
-        self._timer_at = due
+            self._timer = None
         if due <= self._loop.time():
-            self._timer = self._loop.call_soon(self._on_due)
+            self._is_due = True
+            self._turn_end.call(self._on_due)
         else:
-            self._timer = self._loop.call_at(due, self._on_due)
+            self._timer_at = due
+            self._timer = self._loop.call_at(due, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._on_due()
 
     def _on_due(self) -> None:
-        self._timer = None
-        with self._breakable():
+        self._is_due = False
+        if self.ended:
+            return
+        try:
             self._apply(self.room.flush(self._loop.time()))
             self._schedule()
+        except Exception:  # noqa: BLE001 - nobody asked for this: whatever it is, it is the room's own
+            self._break()
 
     @contextmanager
     def _breakable(self) -> Iterator[None]:
@@ -436,11 +453,14 @@ class Host:
     def _broadcast(self, flush: Flush, update: bytes, sequence: int) -> None:
         frames: dict[object, Frame] = {}
         peers = self.peers
+        framing: Framing | None = None
+        frame: Frame | None = None
         for member in flush.recipients:
-            key = member.framing.key
-            frame = frames.get(key)
-            if frame is None:
-                frame = frames[key] = member.framing.update(update)
+            if frame is None or member.framing is not framing:  # all plain members have the same one
+                framing = member.framing
+                frame = frames.get(framing.key)
+                if frame is None:
+                    frame = frames[framing.key] = framing.update(update)
             peers[member].send(frame)
         for member in flush.echo:
             if self._settings.ack is Ack.APPLIED or not sequence:

@@ -15,6 +15,7 @@ from collab_server.hosting.compactor import Compactor
 from collab_server.hosting.host import Host
 from collab_server.hosting.journal import Journal
 from collab_server.hosting.settings import HostingSettings
+from collab_server.hosting.turn import TurnEnd
 from collab_server.room.room import Room
 from collab_server.room.settings import RoomSettings
 from collab_server.telemetry.metrics import Metrics, Refusal
@@ -69,6 +70,7 @@ class Registry:
         self._metrics = metrics
         self._wall_clock_ms = wall_clock_ms
         self._loop = asyncio.get_running_loop()
+        self._turn_end = TurnEnd(self._loop)
         self._hosts: dict[str, Host] = {}
         self._opening: dict[str, asyncio.Task[Host]] = {}
         self._evictions: dict[str, asyncio.TimerHandle] = {}
@@ -207,6 +209,7 @@ class Registry:
             self._journal,
             self._settings,
             self._metrics,
+            turn_end=self._turn_end,
             wall_clock_ms=self._wall_clock_ms,
             on_quiet=self._on_quiet,
             on_ended=self._on_ended,

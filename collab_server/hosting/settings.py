@@ -27,7 +27,7 @@ class JournalSettings:
     """Bytes waiting for the store on this node; past it, edits are refused with 4503."""
     room_journal_bytes_max: int = 10 * 1024 * 1024
     """The same for one room."""
-    commit_interval_ms: float = 5.0
+    commit_interval_ms: float = 25.0
     """The shortest time between the beginnings of two commits."""
     retry_min_ms: int = 50
     retry_max_ms: int = 5_000

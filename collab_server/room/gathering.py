@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from collab_server.room.member import Member
-from collab_server.ydoc.update import splice
+from collab_server.ydoc.bounds import UNBOUNDED
+from collab_server.ydoc.inspection import Inspected, inspect
+from collab_server.ydoc.update import splice_inspected
+
+Edit = bytes | Inspected
+"""An update; what was looked through need not be again."""
 
 
 class Gathering:
@@ -28,8 +35,8 @@ class Gathering:
         self.due = due
         self.changes_before = changes_before
         """The room's count of changes before the first edit in here."""
-        self._updates: list[bytes] = []
-        self._journal: list[bytes] = []
+        self._updates: list[Edit] = []
+        self._journal: list[Edit] = []
         self._adopted: list[bytes] = []
         self._apart = False
         self.authors: dict[str, None] = {}
@@ -40,7 +47,7 @@ class Gathering:
         self.echo: dict[Member, None] = {}
         """Members that want their own edits back, and have some in here."""
 
-    def add(self, update: bytes | None, journal: bytes | None, holder: Member | None) -> None:
+    def add(self, update: Edit | None, journal: Edit | None, holder: Member | None) -> None:
         """Add an edit: for the members, for the journal, and the member that has the update already."""
         if update is not journal:
             self._apart = True
@@ -73,7 +80,10 @@ class Gathering:
         return update, _joined(self._adopted if own is None else [*self._adopted, own]), own
 
 
-def _joined(updates: list[bytes]) -> bytes | None:
-    if not updates:
+def _joined(edits: Sequence[Edit]) -> bytes | None:
+    if not edits:
         return None
-    return updates[0] if len(updates) == 1 else splice(updates)
+    if len(edits) == 1:
+        sole = edits[0]
+        return sole.data if isinstance(sole, Inspected) else sole
+    return splice_inspected([e if isinstance(e, Inspected) else inspect(e, UNBOUNDED) for e in edits])

@@ -228,7 +228,7 @@ class Room:
         if waiting and novelty.update is not None and novelty.update is not novelty.journal:
             holder = self._holder_of_released(member, inspected, novelty.update)
         self._note_pending(member, novelty)
-        gathering = self._gather(novelty, holder, now)
+        gathering = self._gather(novelty, holder, now, inspected)
         unproven = self._unproven
         if unproven and (novelty.journal is not update or unproven.is_needed_by(inspected)):
             gathering.adopt(unproven.take())
@@ -391,14 +391,21 @@ class Room:
         self._note_pending(None, novelty)
         return inspected, novelty
 
-    def _gather(self, novelty: Novelty, holder: Member | None, now: float) -> Gathering:
+    def _gather(
+        self, novelty: Novelty, holder: Member | None, now: float, inspected: Inspected | None = None
+    ) -> Gathering:
+        """Put what is new into the window; ``inspected`` is what it was found in, if it was."""
         self._window.count(len(self._members), now)
         gathering = self._gathering
         if gathering is None:
             gathering = self._gathering = Gathering(now, self._window.due(now), self._changes)
         if novelty.update is not None:
             self._changes += 1
-        gathering.add(novelty.update, novelty.journal, holder)
+        update, journal = novelty.update, novelty.journal
+        if inspected is not None and update is inspected.data:
+            gathering.add(inspected, inspected if journal is update else journal, holder)
+        else:
+            gathering.add(update, journal, holder)
         if self._narrowing is not None:
             self._narrowing.keep_up()
         return gathering
@@ -419,16 +426,17 @@ class Room:
         flush.updates_count = gathering.updates_count
         if flush.update is not None:
             echo = gathering.echo
+            sole = None if gathering.several else gathering.sole
             if echo:
                 flush.echo = [member for member in echo if member in self._members]
-                flush.recipients = [m for m in self._members if m.lag is None and m not in echo]
+                flush.recipients = [
+                    m for m in self._members if m.lag is None and m is not sole and m not in echo
+                ]
                 for member in flush.echo:
                     if member.lag is not None and member.lag_changes >= gathering.changes_before:
                         self._leave_behind(member)  # the echo holds all that it lacks
             else:
-                flush.recipients = [m for m in self._members if m.lag is None]
-            if not gathering.several and gathering.sole in flush.recipients:
-                flush.recipients.remove(gathering.sole)
+                flush.recipients = [m for m in self._members if m.lag is None and m is not sole]
         if self._slowing:
             for member in self._slowing:
                 self._leave_behind(member)

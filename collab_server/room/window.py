@@ -55,6 +55,8 @@ class Window:
 
     def due(self, now: float) -> float:
         """When the window that opens ``now`` is to be closed: never before ``now``."""
+        if self._load <= self._quiet:  # it only falls with time
+            return now
         return max(now, self._flushed_at + self.length_ms(now) / 1000)
 
     def flushed(self, now: float) -> None:

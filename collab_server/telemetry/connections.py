@@ -31,9 +31,3 @@ class ConnectionCounts:
     def refused(self, status: int) -> None:
         """A request was answered with an HTTP error or with a close code."""
         self._metrics.count_refused(_REFUSALS.get(status, Refusal.BAD_REQUEST))
-
-    def received(self, size_bytes: int) -> None:
-        """Counted by kind, by those who know the kind."""
-
-    def sent(self, size_bytes: int) -> None:
-        """Counted by kind, by those who know the kind."""

@@ -34,6 +34,9 @@ SYNC_STEP_1: Final = 0
 SYNC_STEP_2: Final = 1
 SYNC_UPDATE: Final = 2
 
+_EDIT: Final = bytes((TYPE_SYNC, SYNC_UPDATE))
+"""How nearly every frame begins."""
+
 AUTH_DENIED: Final = 0
 AUTH_GRANTED: Final = 1
 
@@ -103,6 +106,8 @@ def decode(frame: bytes) -> Message:
         MalformedError: The frame is empty, ends inside its message, or holds a sync message of an unknown
             kind (y-protocols ``readSyncMessage`` throws there too).
     """
+    if frame.startswith(_EDIT):
+        return Update(read_var_bytes(frame, len(_EDIT))[0])
     kind, at = read_var_uint(frame, 0)
     if kind == TYPE_SYNC:
         return _decode_sync(frame, at)
