@@ -13,6 +13,7 @@ import uvicorn
 _FIRST_REQUEST_S = 0.5
 """How long connections that were taken in at the last moment have for their requests."""
 _POLL_S = 0.01
+_TICK_S = 1.0
 
 
 class WebServer(uvicorn.Server):
@@ -22,6 +23,7 @@ class WebServer(uvicorn.Server):
         super().__init__(config)
         self.listening = asyncio.Event()
         self._served = asyncio.Event()
+        self._stopping = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -40,6 +42,16 @@ class WebServer(uvicorn.Server):
         finally:
             self.listening.set()
             self._served.set()
+
+    async def main_loop(self) -> None:
+        """Keep the date of the answers until ``stop``.
+
+        uvicorn's own looks ten times a second whether it must end.
+        """
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._stopping.wait()
 
     async def stop_listening(self) -> None:
         """Refuse new connections; those that are open go on.
@@ -73,4 +85,5 @@ class WebServer(uvicorn.Server):
     async def stop(self) -> None:
         """End what is still open, and wait for it."""
         self.should_exit = True
+        self._stopping.set()
         await self._served.wait()
