@@ -17,17 +17,14 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-
-import uvloop
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 
 from bench import busload, command_cost, hop
 from bench.busload import Load, Nodes, Server, fresh_prefix
+from bench.command import Tell, options, run
 from bench.command_cost import CommandCost
 from bench.errors import BenchError
 from bench.hop import Crowd, Hop, Node
@@ -46,8 +43,6 @@ PROBE_S = 1.5
 IDLE_S = 3.0
 SETTLE_S = 2.0
 _START = "import sys; from collab_server.cli import main; sys.exit(main())"
-
-Tell = Callable[[str], None]
 
 
 @dataclass
@@ -303,29 +298,11 @@ def tables(found: Measured) -> str:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m bench.bus", description="What many nodes cost.")
+    parser = options("python -m bench.bus", "What many nodes cost.")
     parser.add_argument("--url", help="a Redis or Valkey (redis://...); else a private one is started")
-    parser.add_argument("--seconds", type=float, default=1.5, help="time of one run (default 1.5)")
-    parser.add_argument(
-        "--repeats", type=int, default=3, help="runs of which the median is taken (default 3)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     arguments = parser.parse_args()
-
-    def tell(line: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-
     raise_limit()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            found = runner.run(bench(arguments, tell))
-    except (BenchError, PostgresMissingError, ValkeyMissingError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(f"{tables(found)}\n")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(asdict(found), indent=2) + "\n")
-    return 0
+    return run(arguments, bench, tables, (BenchError, PostgresMissingError, ValkeyMissingError))
 
 
 if __name__ == "__main__":

@@ -15,16 +15,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-import uvloop
-
 from bench import offered, opening, past
+from bench.command import Tell, options, run
 from bench.store_tables import Measured, machine, tables
 from persistence.base import Store
 from persistence.errors import StoreError
@@ -37,8 +34,6 @@ ROOMS = (1, 100, 10_000)
 OPENING_REPEATS = 15
 HERE = Path.cwd()
 """Where the SQLite file lies: not in memory, as the temporary folder may be."""
-
-Tell = Callable[[str], None]
 
 
 @contextlib.asynccontextmanager
@@ -128,28 +123,9 @@ async def measure_pasts(tell: Tell) -> list[past.PastSize]:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m bench.store", description="How fast a store saves.")
+    parser = options("python -m bench.store", "How fast a store saves.")
     parser.add_argument("stores", nargs="*", help=f"default: {' '.join(STORES)}")
-    parser.add_argument("--seconds", type=float, default=1.5, help="time of one run (default 1.5)")
-    parser.add_argument(
-        "--repeats", type=int, default=3, help="runs of which the median is taken (default 3)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    arguments = parser.parse_args()
-
-    def tell(line: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{line}" if sys.stderr.isatty() else f"{line}\n")
-
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            measured = runner.run(bench(arguments, tell))
-    except (StoreError, PostgresMissingError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(f"{tables(measured)}\n")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(asdict(measured), indent=2) + "\n")
-    return 0
+    return run(parser.parse_args(), bench, tables, (StoreError, PostgresMissingError))
 
 
 if __name__ == "__main__":

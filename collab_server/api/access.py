@@ -8,6 +8,7 @@ all rooms takes an owner of every room, or the ``admin_token``, which may do eve
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,12 +104,14 @@ class Doors:
         identity, address = visitor.admission.identity, visitor.caller.address
         try:
             yield
-        except Exception as error:
-            told = isinstance(error, CollabError | ApiError)
-            reason = str(error) if told else type(error).__name__
-            result = AuditResult.FAILED
+        except BaseException as error:  # also when the server leaves, or the client does, in the middle
             self._audit.record(
-                event, identity=identity, address=address, result=result, reason=reason, **fields
+                event,
+                identity=identity,
+                address=address,
+                result=AuditResult.FAILED,
+                reason=_why(error),
+                **fields,
             )
             raise
         self._audit.record(event, identity=identity, address=address, **fields)
@@ -162,6 +165,12 @@ class Doors:
                 code=int(error.close_code),
             )
             raise
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, CollabError | ApiError):
+        return str(error)
+    return "cut off before its end" if isinstance(error, asyncio.CancelledError) else type(error).__name__
 
 
 def _check(admission: Admission, least: Role) -> None:

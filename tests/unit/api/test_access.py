@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -381,3 +382,27 @@ async def test_without_a_gatekeeper_that_asks_for_tokens_all_is_open(home: House
         assert (await client.get("/v1/documents")).status_code == 200
         assert (await client.delete(TRIP)).status_code == 204
     assert ANONYMOUS.user_id is None
+
+
+async def test_what_was_cut_off_in_the_middle_is_in_the_audit_log_too(
+    home: House, api: httpx.AsyncClient, audit: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(home)
+    begun = asyncio.Event()
+
+    async def never(room: str) -> bytes:
+        begun.set()
+        await asyncio.Event().wait()
+        return room.encode()
+
+    monkeypatch.setattr(home.archives, "export", never)
+    request = asyncio.create_task(api.get(TRIP + "/archive", headers=bearer("owner")))
+    await begun.wait()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    audit.close()
+
+    (line,) = (json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines())
+    assert (line["event"], line["result"], line["reason"]) == ("export", "failed", "cut off before its end")
+    assert line["who"]["user"] == "ada"
