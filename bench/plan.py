@@ -66,10 +66,10 @@ class Assumed:
         metadata={"text": "nodes that host a shared room", "why": "a load balancer that hashes rooms"},
     )
     bus_cpu_us_per_update: float = field(
-        default=2.0,
+        default=10.0,
         metadata={
             "text": "CPU us of a node per update written to or read from the bus",
-            "why": "11 % of a core read 100,000/s, times two",
+            "why": "9 at 20,000/s, for who writes as for who reads (bench.bus)",
         },
     )
     redis_updates_per_s_per_shard: float = field(

@@ -25,6 +25,9 @@ from persistence.errors import StoreError
 
 log = structlog.get_logger(__name__)
 
+_REST_S_PER_ROW = 40e-6
+"""After a fold in place, which takes about 10 us a row: a fifth of the loop's time at most."""
+
 
 class Worker(Protocol):
     """Runs a module-level function in a worker process. Raises CollabError when that cannot be done."""
@@ -73,6 +76,8 @@ class Compactor:
         self._metrics = metrics
         self._rooms: dict[str, None] = {}
         self._wake = asyncio.Event()
+        self._rest_s = 0.0
+        """How long to let others have the loop before the next one."""
         self.on_compacted: Callable[[str, Compacted], None] = lambda _room, _compacted: None
 
     def request(self, room: str) -> None:
@@ -86,9 +91,10 @@ class Compactor:
             if not self._rooms:
                 self._wake.clear()
                 await self._wake.wait()
-            # Rooms of the same age come due together, and a store in memory never waits: let others have a
-            # turn between two of them.
-            await asyncio.sleep(0)
+            # Rooms of the same age come due together, and a store in memory never waits: leave most of the
+            # loop's time to others.
+            await asyncio.sleep(self._rest_s)
+            self._rest_s = 0.0
             room = next(iter(self._rooms))
             del self._rooms[room]
             try:
@@ -112,6 +118,7 @@ class Compactor:
         began = time.perf_counter()
         if stored.bytes_total < self._settings.compact_in_worker_bytes:
             folded = fold(stored, past, self._bounds)
+            self._rest_s = len(stored.updates) * _REST_S_PER_ROW
         else:
             folded = await self._worker.run(fold, stored, past, self._bounds)
         self._metrics.compaction_seconds.observe(time.perf_counter() - began)

@@ -28,7 +28,7 @@ def test_cores_come_from_idle_connections_deliveries_and_the_bus() -> None:
     lines = by_name()
     assert lines["CPU of idle connections"].value == pytest.approx(10)
     assert lines["CPU of deliveries"].value == pytest.approx(12)
-    assert lines["CPU of the bus in the nodes"].value == pytest.approx(0.4)
+    assert lines["CPU of the bus in the nodes"].value == pytest.approx(2)
 
 
 def test_connections_decide_the_nodes_when_cpu_is_cheap() -> None:
@@ -38,7 +38,7 @@ def test_connections_decide_the_nodes_when_cpu_is_cheap() -> None:
 def test_cpu_decides_the_nodes_when_it_is_dear() -> None:
     dear = dataclasses.replace(MEASURED, cpu_us_per_delivery=1000)
     nodes = by_name(dear)["nodes (one process, one core each)"].value
-    assert nodes == 444  # (10 + 300 + 0.4) / 0.7, rounded up
+    assert nodes == 446  # (10 + 300 + 2) / 0.7, rounded up
 
 
 def test_memory_of_a_node_has_base_connections_kernel_and_reserve() -> None:

@@ -145,3 +145,19 @@ async def test_others_have_a_turn_between_two_compactions() -> None:
             await asyncio.sleep(0)
             done_by_turn.append(sum([await is_compacted(home.store, room) for room in rooms]))
         assert max(after - before for before, after in pairwise(done_by_turn)) <= 1
+
+
+async def test_rooms_that_come_due_together_leave_most_of_the_time_to_others() -> None:
+    rows, row_s = 200, 40e-6
+    loop = asyncio.get_running_loop()
+    async with house() as home:
+        for room in ("one", "two", "three"):
+            await home.store.append([Append(room, edit("x"), (), 5) for _ in range(rows)])
+        ends: list[float] = []
+        home.compactor.on_compacted = lambda _room, _compacted: ends.append(loop.time())
+        for room in ("one", "two", "three"):
+            home.compactor.request(room)
+        await until(lambda: len(ends) == 3)
+    rest_s = 0.9 * rows * row_s  # clocks are coarse
+    assert ends[1] - ends[0] >= rest_s
+    assert ends[2] - ends[1] >= rest_s
