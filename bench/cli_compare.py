@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -154,7 +153,7 @@ class _Runner:
             running = start(peer, installed)
             try:
                 # Only ours has metrics: to be asked for them each second would be a cost of its own.
-                target = replace(running.target, ops_url=None)
+                target = dataclasses.replace(running.target, ops_url=None)
                 result = run_scenario(case.scenario, target, self._options)
             finally:
                 running.stop()

@@ -87,8 +87,7 @@ class Connection:
     def on_binary(self, data: bytes) -> None:
         """Take one frame. Raises PeerError."""
         lobby = self.lobby
-        if lobby.silent:
-            lobby.silent.pop(self, None)
+        lobby.silent.pop(self, None)
         self.pace()
         if len(data) < _WEIGHED_FROM_BYTES:
             self.receive(data)
