@@ -221,10 +221,18 @@ class SqliteLink:
             return
 
     def _check_schema(self, connection: sqlite3.Connection) -> int:
-        (version,) = connection.execute("pragma user_version").fetchone()
-        (application_id,) = connection.execute("pragma application_id").fetchone()
-        if application_id != APPLICATION_ID:
+        # At one moment: another process may make the schema between two looks.
+        begun = not connection.in_transaction
+        if begun:
+            connection.execute("begin")
+        try:
+            (version,) = connection.execute("pragma user_version").fetchone()
+            (application_id,) = connection.execute("pragma application_id").fetchone()
             (tables,) = connection.execute("select count(*) from sqlite_master").fetchone()
+        finally:
+            if begun and connection.in_transaction:
+                connection.execute("rollback")
+        if application_id != APPLICATION_ID:
             if tables or version:
                 raise SchemaError(f"{self._path}: this SQLite database belongs to another program")
             return 0
